@@ -1,0 +1,175 @@
+"""Every choice of a pipeline in one frozen dataclass.
+
+A :class:`Recipe` says how HU become network input, how a scan is cropped and resized,
+which augmentation, network, loss, sampler and optimiser are used, and for how long.
+A profile (``laptop`` or ``gpu``) changes only sizes and budgets.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from .errors import RecipeError
+
+AIR_HU = -1024
+"""HU that stands for air, and for everything outside the scanned field of view."""
+
+PROFILES = ("laptop", "gpu")
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """A linear map from HU to network input: clip to [low, high], then (HU - shift) / scale.
+
+    All four are in HU. The five reference projects and the course's own choice are all
+    of this form, so they differ in four numbers, not in code.
+    """
+
+    low: float = -1000.0
+    high: float = 400.0
+    shift: float = -1000.0
+    scale: float = 1400.0
+
+    def __call__(self, hu: np.ndarray) -> np.ndarray:
+        """Return ``hu`` (any shape, any numeric type) as float32 network input of the same shape."""
+        scaled = np.clip(hu, self.low, self.high).astype(np.float32)
+        scaled -= np.float32(self.shift)
+        scaled /= np.float32(self.scale)
+        return scaled
+
+    @property
+    def air(self) -> float:
+        """The network input that air becomes: what a border or an empty corner is filled with."""
+        return float(self(np.array([AIR_HU]))[0])
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How much a training slice is moved, bent and re-scaled. Zero or (1, 1) turns a part off.
+
+    Geometry is applied with imgaug to image and mask together; intensity to the image
+    alone. ``elastic_alpha`` (strength) and ``elastic_sigma`` (smoothness) are in pixels.
+    """
+
+    scale: tuple[float, float] = (0.85, 1.15)
+    rotate_deg: float = 15.0
+    shift: float = 0.05
+    flip_left_right: float = 0.5
+    elastic_alpha: tuple[float, float] = (0.0, 40.0)
+    elastic_sigma: tuple[float, float] = (4.0, 8.0)
+    elastic_probability: float = 0.3
+    brightness: float = 0.04
+    contrast: float = 0.1
+    noise: float = 0.03
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One complete pipeline. Lengths are in mm or pixels as named; seeds are integers.
+
+    ``crop`` is ``"lungs"`` (the lungs' bounding box plus ``crop_margin_mm``) or
+    ``"first_30"`` (drop the 30 most inferior slices, as the reference projects do).
+    ``pixel_mm`` is the in-plane spacing that slices are resampled to; with ``None``
+    every slice is stretched to ``frame`` (rows, columns) instead. ``context_mm`` lists
+    the distances from the slice to be segmented, along z, of the slices that the
+    network sees as channels.
+    """
+
+    name: str = "course"
+    seed: int = 2026
+    # preprocessing
+    crop: str = "lungs"
+    crop_margin_mm: float = 10.0
+    pixel_mm: float | None = 1.25
+    frame: tuple[int, int] = (256, 288)
+    # data set
+    intensity: Intensity = field(default_factory=Intensity)
+    augmentation: Augmentation | None = field(default_factory=Augmentation)
+    context_mm: tuple[float, ...] = (-3.0, 0.0, 3.0)
+    tumour_fraction: float = 0.5
+    validation_fraction: float = 0.15
+    test_fraction: float = 0.25
+    # network
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    dropout: float = 0.0
+    # training
+    loss: str = "dice_bce"
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    batch_size: int = 16
+    slices_per_epoch: int = 4000
+    epochs: int = 60
+    # evaluation
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.crop not in ("lungs", "first_30"):
+            raise RecipeError(f"recipe {self.name}: crop is {self.crop!r}; use 'lungs' or 'first_30'")
+        if 0.0 not in self.context_mm:
+            raise RecipeError(f"recipe {self.name}: context_mm {self.context_mm} lacks 0.0, the slice itself")
+        if not 0.0 < self.tumour_fraction < 1.0:
+            raise RecipeError(f"recipe {self.name}: tumour_fraction must lie between 0 and 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers, strings, lists and dicts: what a checkpoint and JSON can hold."""
+        return _plain(asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """Rebuild a recipe from :meth:`to_dict`.
+
+        Raises :class:`RecipeError` where a key is unknown, as in a checkpoint of another version.
+        """
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise RecipeError(f"recipe has unknown settings {unknown}: made by another version of the course?")
+        values = dict(values)
+        if isinstance(values.get("intensity"), dict):
+            values["intensity"] = Intensity(**values["intensity"])
+        if isinstance(values.get("augmentation"), dict):
+            values["augmentation"] = Augmentation(
+                **{k: tuple(v) if isinstance(v, list) else v for k, v in values["augmentation"].items()}
+            )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+RECIPES: dict[str, Recipe] = {"course": Recipe()}
+"""The named recipes, at the size and budget of the ``gpu`` profile."""
+
+_LAPTOP = {
+    "course": {
+        "pixel_mm": 1.75,
+        "frame": (160, 208),
+        "widths": (16, 32, 64, 128),
+        "slices_per_epoch": 1200,
+        "epochs": 10,
+    },
+}
+
+
+def get_recipe(name: str | None = None, profile: str | None = None) -> Recipe:
+    """Return the named recipe in the given profile.
+
+    ``name`` defaults to ``LUNGSEG_RECIPE`` or ``"course"``; ``profile`` to
+    ``LUNGSEG_PROFILE`` or ``"laptop"``. Raises :class:`RecipeError` for an unknown name.
+    """
+    name = name or os.environ.get("LUNGSEG_RECIPE") or "course"
+    profile = profile or os.environ.get("LUNGSEG_PROFILE") or "laptop"
+    if name not in RECIPES:
+        raise RecipeError(f"no recipe called {name!r}; there are: {', '.join(RECIPES)}")
+    if profile not in PROFILES:
+        raise RecipeError(f"no profile called {profile!r}; use one of: {', '.join(PROFILES)}")
+    recipe = RECIPES[name]
+    return replace(recipe, **_LAPTOP.get(name, {})) if profile == "laptop" else recipe
