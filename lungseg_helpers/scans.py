@@ -63,9 +63,11 @@ def read_scan(path: str | Path, kind: str = "image") -> Scan:
         raise ValueError(f"kind is {kind!r}; use 'image' or 'label'")
     path = Path(path)
     raw, header = read_nifti(path)
-    slope, inter = _scaling(path, header)
-    affine = _affine(path, header)
-    voxels = _labels(path, raw, slope, inter) if kind == "label" else _hounsfield(path, raw, slope, inter)
+    # A damaged number is answered with a ScanError, so NumPy need not warn of it as well.
+    with np.errstate(all="ignore"):
+        slope, inter = _scaling(path, header)
+        affine = _affine(path, header)
+        voxels = (_labels if kind == "label" else _hounsfield)(path, raw, slope, inter)
     # What nibabel's own loader does: the header now describes the voxels, not the file.
     header.set_data_offset(0)
     header.set_slope_inter(None, None)
@@ -84,8 +86,7 @@ def _affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
         affine = np.asarray(header.get_best_affine(), dtype=np.float64)
     except (ValueError, nib.spatialimages.HeaderDataError, np.linalg.LinAlgError):
         reject(path, "has an unusable orientation (qform) in its header", remedy)
-    with np.errstate(all="ignore"):
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
     low, high = SPACING_RANGE_MM
     for values in (zooms, spacing):
         if not np.all((values >= low) & (values <= high)):
@@ -114,9 +115,8 @@ def _hounsfield(path: Path, raw: np.ndarray, slope: float, inter: float) -> np.n
     if whole is not None:
         return whole
     values = np.empty(raw.shape, dtype=np.float32, order="F")
-    with np.errstate(all="ignore"):
-        for k in range(raw.shape[2]):
-            values[..., k] = raw[..., k].astype(np.float64) * slope + inter
+    for k in range(raw.shape[2]):
+        values[..., k] = raw[..., k].astype(np.float64) * slope + inter
     _require_finite(path, values)
     return values
 
@@ -146,13 +146,12 @@ def _whole(path: Path, raw: np.ndarray, slope: float, inter: float, dtype: type)
         return out
     # Slice by slice: the float64 copy stays small enough for the processor's cache.
     out = np.empty(raw.shape, dtype=dtype, order="F")
-    with np.errstate(all="ignore"):
-        for k in range(raw.shape[2]):
-            values = raw[..., k].astype(np.float64) * slope + inter
-            _require_finite(path, values)
-            if values.min() < limits.min or values.max() > limits.max or (np.rint(values) != values).any():
-                return None
-            out[..., k] = values
+    for k in range(raw.shape[2]):
+        values = raw[..., k].astype(np.float64) * slope + inter
+        _require_finite(path, values)
+        if values.min() < limits.min or values.max() > limits.max or (np.rint(values) != values).any():
+            return None
+        out[..., k] = values
     return out
 
 
