@@ -18,6 +18,9 @@ from .errors import RecipeError
 AIR_HU = -1024
 """HU that stands for air, and for everything outside the scanned field of view."""
 
+WINDOWS = {"lung": (-600, 1500), "mediastinum": (40, 400), "bone": (400, 1800)}
+"""Level and width in HU of the windows that radiologists read a chest CT in."""
+
 PROFILES = ("laptop", "gpu")
 
 

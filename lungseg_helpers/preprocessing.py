@@ -1,0 +1,355 @@
+"""From a NIfTI scan to a stack of slices on disk: oriented, cropped, resized, still in HU.
+
+This room and ``inference`` are the only ones that know about affines. What leaves here
+is a :class:`SliceStack`, in the order (slice, row, column): slice 0 is the most inferior,
+row 0 the most anterior, column 0 the patient's right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import nibabel as nib
+import numpy as np
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from .errors import LungsegError, ScanError, StackError
+from .lungs import lung_box
+from .recipes import AIR_HU, Recipe
+from .scans import Scan, read_scan
+from .sources import Case
+
+MAX_HU = 3071
+"""Top of the 12-bit CT scale; metal and faulty voxels above it are clipped."""
+
+LAYOUT = 1
+"""Raised when what is written below changes, so that older stacks are made again."""
+
+_VIEW = nib.orientations.axcodes2ornt(("S", "P", "L"))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where a stack lies in its scan: enough to send a mask back.
+
+    ``oriented_shape`` is the scan's shape in (slice, row, column) order, ``box`` the kept
+    part of it as ((first, past the last), …) in voxels, ``shape`` the stack's shape and
+    ``spacing`` its mm per step along each axis.
+    """
+
+    oriented_shape: tuple[int, int, int]
+    box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class SliceStack:
+    """One prepared patient. ``ct`` (int16, HU) and ``mask`` (uint8 or None) have shape (slice, row, column).
+
+    Arrays opened from disk are read-only memory maps. ``info`` is ``case.json``: source
+    files and their sizes, original affine and spacing, the settings, the tumour slices.
+    """
+
+    id: str
+    ct: np.ndarray
+    mask: np.ndarray | None
+    grid: Grid
+    info: dict[str, Any]
+
+    @property
+    def tumour_slices(self) -> list[int]:
+        """Indices of the slices that hold tumour; known without reading the mask."""
+        return self.info["tumour_slices"]
+
+
+def oriented(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Turn voxels of shape (x, y, z) as stored into (slice, row, column) order; a view, nothing is copied.
+
+    ``affine`` (4, 4) maps voxel indices to mm, right-anterior-superior positive (nibabel's
+    convention). An oblique scan goes to the nearest axis order; it is not resampled.
+    """
+    transform = nib.orientations.ornt_transform(nib.io_orientation(affine), _VIEW)
+    return nib.apply_orientation(voxels, transform)
+
+
+def unoriented(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Undo :func:`oriented`: from (slice, row, column) back to the scan's own (x, y, z) order."""
+    transform = nib.orientations.ornt_transform(_VIEW, nib.io_orientation(affine))
+    return nib.apply_orientation(array, transform)
+
+
+def oriented_spacing(affine: np.ndarray) -> tuple[float, float, float]:
+    """Return the mm between slices, rows and columns for a scan with this affine."""
+    transform = nib.orientations.ornt_transform(nib.io_orientation(affine), _VIEW)
+    spacing = [0.0, 0.0, 0.0]
+    for axis, step in enumerate(nib.affines.voxel_sizes(affine)):
+        spacing[int(transform[axis, 0])] = float(step)
+    return tuple(spacing)  # type: ignore[return-value]
+
+
+def slice_heights(affine: np.ndarray, count: int) -> np.ndarray:
+    """Return the scanner's z in mm at the centre column of each of ``count`` slices, in oriented order."""
+    axis = int(np.argmax(nib.orientations.ornt_transform(nib.io_orientation(affine), _VIEW)[:, 0] == 0))
+    heights = affine[2, 3] + np.arange(count) * affine[2, axis]
+    return heights if affine[2, axis] > 0 else heights[::-1]
+
+
+@dataclass(frozen=True)
+class View:
+    """A scan as a radiologist looks at it: arrays (slice, row, column), ``ct`` in HU, ``masks`` by name.
+
+    ``spacing`` is in mm in the same order; ``z_mm`` is each slice's position in the scanner.
+    """
+
+    ct: np.ndarray
+    masks: dict[str, np.ndarray]
+    spacing: tuple[float, float, float]
+    z_mm: np.ndarray
+
+
+def open_view(image: Path, **masks: Path | None) -> View:
+    """Read a scan and masks on its grid, turned the way a radiologist looks at them; no resampling.
+
+    Raises :class:`ScanError` where a file cannot be used or a mask lies on another grid.
+    """
+    scan = read_scan(image)
+    found = {}
+    for name, path in masks.items():
+        if path is not None:
+            label = read_scan(path, kind="label")
+            check_pair(Path(image).name, scan, label)
+            found[name] = oriented(label.voxels, label.affine)
+    ct = oriented(scan.voxels, scan.affine)
+    return View(ct, found, oriented_spacing(scan.affine), slice_heights(scan.affine, len(ct)))
+
+
+def make_grid(ct: np.ndarray, spacing: tuple[float, float, float], recipe: Recipe, name: str = "scan") -> Grid:
+    """Choose which part of an oriented scan is kept and how finely its slices are drawn.
+
+    ``ct`` is (slice, row, column) in HU, ``spacing`` in mm in the same order. Raises
+    :class:`ScanError` where nothing would be left: no lung is found, or 30 slices or fewer.
+    """
+    if recipe.crop == "lungs":
+        box = lung_box(ct, spacing, recipe.crop_margin_mm, name)
+    else:
+        if ct.shape[0] <= 30:
+            raise ScanError(f"{name}: {ct.shape[0]} slices, and this recipe drops the first 30; use crop='lungs'")
+        box = ((30, ct.shape[0]), (0, ct.shape[1]), (0, ct.shape[2]))
+    sizes = [last - first for first, last in box]
+    if recipe.pixel_mm is None:
+        rows, columns = recipe.frame
+    else:
+        rows, columns = (max(1, round(sizes[axis] * spacing[axis] / recipe.pixel_mm)) for axis in (1, 2))
+    stack_spacing = (spacing[0], sizes[1] * spacing[1] / rows, sizes[2] * spacing[2] / columns)
+    return Grid(tuple(ct.shape), box, (sizes[0], rows, columns), stack_spacing)  # type: ignore[arg-type]
+
+
+def to_grid(array: np.ndarray, grid: Grid, mask: bool = False) -> np.ndarray:
+    """Crop and resize an oriented array (slice, row, column) to the grid's shape.
+
+    CT slices are averaged over the area of each new pixel when they shrink, so that noise
+    falls as it would in a coarser scan; masks take the nearest voxel and stay 0/1.
+    """
+    (s0, s1), (r0, r1), (c0, c1) = grid.box
+    cropped = array[s0:s1, r0:r1, c0:c1]
+    rows, columns = grid.shape[1:]
+    if cropped.shape[1:] == (rows, columns):
+        return np.ascontiguousarray(cropped)
+    shrinks = rows < cropped.shape[1]
+    how = cv2.INTER_NEAREST_EXACT if mask else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = np.empty(grid.shape, array.dtype)
+    for index, plane in enumerate(cropped):
+        cv2.resize(np.ascontiguousarray(plane), (columns, rows), dst=resized[index], interpolation=how)
+    return resized
+
+
+def from_grid(array: np.ndarray, grid: Grid, threshold: float | None = None) -> np.ndarray:
+    """Undo :func:`to_grid` for a float32 map (slice, row, column), such as probabilities; zero outside the box.
+
+    Values are interpolated linearly. With a ``threshold`` the result is a uint8 mask of
+    where they exceed it, made slice by slice so that no full-size float map is held.
+    """
+    (s0, _), (r0, r1), (c0, c1) = grid.box
+    full = np.zeros(grid.oriented_shape, np.float32 if threshold is None else np.uint8)
+    for index, plane in enumerate(array):
+        plane = np.ascontiguousarray(plane, np.float32)
+        plane = cv2.resize(plane, (c1 - c0, r1 - r0), interpolation=cv2.INTER_LINEAR)
+        full[s0 + index, r0:r1, c0:c1] = plane if threshold is None else plane > threshold
+    return full
+
+
+def make_stack(case: Case, recipe: Recipe, scan: Scan | None = None) -> SliceStack:
+    """Read one case and return its stack, in memory; :class:`ScanError` where it cannot be used.
+
+    ``scan`` spares a second reading where the caller has read ``case.image`` already.
+    """
+    scan = scan or read_scan(case.image)
+    label = read_scan(case.label, kind="label") if case.label else None
+    if label is not None:
+        check_pair(case.id, scan, label)
+    ct = np.clip(oriented(scan.voxels, scan.affine), AIR_HU, MAX_HU)
+    grid = make_grid(ct, oriented_spacing(scan.affine), recipe, case.id)
+    mask, outside = None, 0
+    if label is not None:
+        full = (oriented(label.voxels, label.affine) > 0).astype(np.uint8)
+        mask = to_grid(full, grid, mask=True)
+        (s0, s1), (r0, r1), (c0, c1) = grid.box
+        outside = int(full.sum()) - int(full[s0:s1, r0:r1, c0:c1].sum())
+    info = {
+        "id": case.id,
+        "settings": settings(recipe),
+        "image": _source(case.image),
+        "label": _source(case.label),
+        "labelled": mask is not None,
+        "original_shape": list(scan.voxels.shape),
+        "original_affine": scan.affine.tolist(),
+        "original_axcodes": "".join(scan.axcodes),
+        "original_spacing_mm": [round(float(step), 6) for step in oriented_spacing(scan.affine)],
+        "box": [list(side) for side in grid.box],
+        "shape": list(grid.shape),
+        "spacing_mm": list(grid.spacing),
+        "tumour_slices": [] if mask is None else np.flatnonzero(mask.any(axis=(1, 2))).tolist(),
+        "tumour_ml": None if mask is None else float(mask.sum()) * float(np.prod(grid.spacing)) / 1000,
+        "label_voxels_outside_box": outside,
+    }
+    return SliceStack(case.id, to_grid(ct, grid).astype(np.int16, copy=False), mask, grid, info)
+
+
+def check_pair(name: str, scan: Scan, label: Scan) -> None:
+    """Raise :class:`ScanError` unless image and label lie on the same voxels of the same patient."""
+    if scan.voxels.shape != label.voxels.shape:
+        raise ScanError(
+            f"{name}: image {scan.voxels.shape} and label {label.voxels.shape} differ in shape; "
+            f"check that {label.path.name} belongs to {scan.path.name}"
+        )
+    if not np.allclose(scan.affine, label.affine, atol=1e-2):
+        raise ScanError(
+            f"{name}: image and label have different affines; resample {label.path.name} to {scan.path.name}"
+        )
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings that change what is written to disk; a change of any other costs no new preprocessing."""
+    keys = ("crop", "crop_margin_mm", "pixel_mm") + (("frame",) if recipe.pixel_mm is None else ())
+    values = recipe.to_dict()
+    return {"layout": LAYOUT, **{key: values[key] for key in keys}}
+
+
+def _source(path: Path | None, digest: bool = True) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    stat = path.stat()
+    found = {"file": path.name, "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
+    if digest:
+        with path.open("rb") as stream:
+            found["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
+
+
+def stacks_dir(root: Path, recipe: Recipe) -> Path:
+    """Return the folder that holds a data set's stacks under these settings, beside the data set itself."""
+    digest = hashlib.sha256(json.dumps(settings(recipe), sort_keys=True).encode()).hexdigest()[:8]
+    root = Path(root)
+    return root.parent / "stacks" / f"{root.name}-{recipe.crop}-{digest}"
+
+
+def save_stack(stack: SliceStack, folder: Path) -> Path:
+    """Write a stack to ``folder/<id>``: into a temporary folder first, then renamed, so that no half is ever read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / stack.id
+    partial = Path(tempfile.mkdtemp(prefix=f".{stack.id}-", dir=folder))
+    try:
+        np.save(partial / "ct.npy", stack.ct)
+        if stack.mask is not None:
+            np.save(partial / "mask.npy", stack.mask)
+        (partial / "case.json").write_text(json.dumps(stack.info, indent=1))
+        partial.chmod(0o755)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return target
+
+
+def open_stack(folder: Path) -> SliceStack:
+    """Open a prepared patient as memory maps; :class:`StackError` where it is missing or incomplete."""
+    folder = Path(folder)
+    try:
+        info = json.loads((folder / "case.json").read_text())
+        ct = np.load(folder / "ct.npy", mmap_mode="r", allow_pickle=False)
+        mask = np.load(folder / "mask.npy", mmap_mode="r", allow_pickle=False) if info["labelled"] else None
+        affine_shape = oriented(np.empty(info["original_shape"], np.bool_), np.array(info["original_affine"])).shape
+        grid = Grid(
+            tuple(affine_shape),
+            tuple(tuple(side) for side in info["box"]),
+            tuple(info["shape"]),
+            tuple(info["spacing_mm"]),
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise StackError(f"{folder}: not a complete slice stack ({error}); run 'lungseg prepare' again") from error
+    return SliceStack(info["id"], ct, mask, grid, info)
+
+
+def is_current(folder: Path, case: Case, recipe: Recipe) -> bool:
+    """Say whether a stack is there and was made from these very files with these settings.
+
+    Files of unchanged size and time are taken as unchanged, because reading 8 GB to learn
+    that nothing changed would cost as much as preparing it; where only the time differs,
+    the digest decides.
+    """
+    try:
+        info = json.loads((folder / "case.json").read_text())
+        return info["settings"] == settings(recipe) and all(
+            _unchanged(info[key], path) for key, path in (("image", case.image), ("label", case.label))
+        )
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _unchanged(recorded: dict[str, Any] | None, path: Path | None) -> bool:
+    if recorded is None or path is None:
+        return recorded is None and path is None
+    found = _source(path, digest=False)
+    if found == {key: recorded[key] for key in found}:
+        return True
+    return found["bytes"] == recorded["bytes"] and _source(path)["sha256"] == recorded["sha256"]
+
+
+def _prepare_one(case: Case, recipe: Recipe, folder: Path) -> str | None:
+    """Prepare one case; return its error as a line instead of raising, so that others go on."""
+    try:
+        if not is_current(folder / case.id, case, recipe):
+            save_stack(make_stack(case, recipe), folder)
+    except (LungsegError, OSError) as error:
+        return str(error) if case.id in str(error) else f"{case.id}: {error}"
+    return None
+
+
+def prepare(
+    cases: Sequence[Case], recipe: Recipe, folder: Path, workers: int | None = None
+) -> tuple[list[Path], list[str]]:
+    """Prepare patients side by side; a second call redoes only what changed.
+
+    Returns the stack folders, in the order of ``cases``, and one line for each case that
+    could not be used. ``workers`` defaults to the number of cores (joblib's own count,
+    so a joblib backend such as Dask or Ray takes over when one is active).
+    """
+    todo = Parallel(n_jobs=workers or -1, return_as="generator")(
+        delayed(_prepare_one)(case, recipe, folder) for case in cases
+    )
+    problems = list(tqdm(todo, total=len(cases), desc="preparing", unit="patient", leave=False))
+    good = [folder / case.id for case, problem in zip(cases, problems, strict=True) if problem is None]
+    return good, [problem for problem in problems if problem is not None]

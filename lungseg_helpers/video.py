@@ -1,0 +1,202 @@
+"""Overlay pictures and slice videos: CT in a window, truth and prediction as contours.
+
+Everything is drawn by :func:`draw_slice`, in mm, so that a pixel is as large on screen as
+in the patient. Colours are from the Okabe-Ito palette, which colour-blind readers can tell
+apart; the prediction is dashed as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import imageio_ffmpeg
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from celluloid import Camera
+from matplotlib.animation import ArtistAnimation, FFMpegWriter
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from skimage.measure import find_contours
+from tqdm import tqdm
+
+from .preprocessing import open_view
+from .recipes import WINDOWS
+from .sources import case_id
+
+matplotlib.rcParams["animation.ffmpeg_path"] = imageio_ffmpeg.get_ffmpeg_exe()
+
+TRUTH = {"color": "#56B4E9", "linestyle": "-", "linewidth": 1.6, "label": "truth"}
+PREDICTION = {"color": "#E69F00", "linestyle": (0, (4, 1.5)), "linewidth": 1.6, "label": "prediction"}
+
+
+def window_limits(window: str) -> tuple[float, float]:
+    """Return the HU that are drawn black and white in a named window."""
+    level, width = WINDOWS[window]
+    return level - width / 2, level + width / 2
+
+
+def outline(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y in mm of a slice mask's outlines, several joined by NaN; empty for an empty mask.
+
+    ``mask`` is (row, column), ``spacing`` the mm between rows and columns. The mask is
+    padded first, so that outlines close at the border.
+    """
+    xs, ys = [], []
+    for line in find_contours(np.pad(np.asarray(mask, np.float32), 1), 0.5):
+        ys += [*((line[:, 0] - 0.5) * spacing[0]), np.nan]
+        xs += [*((line[:, 1] - 0.5) * spacing[1]), np.nan]
+    return np.array(xs), np.array(ys)
+
+
+def draw_slice(
+    ax: Axes,
+    ct: np.ndarray,
+    spacing: Sequence[float],
+    truth: np.ndarray | None = None,
+    prediction: np.ndarray | None = None,
+    window: str = "lung",
+    note: str = "",
+) -> None:
+    """Draw one slice (row, column) in HU with its contours; ``spacing`` is the mm between rows and columns.
+
+    The axes are in mm from the upper left corner: the patient's right is on the left.
+    """
+    low, high = window_limits(window)
+    rows, columns = ct.shape
+    extent = (0, columns * spacing[1], rows * spacing[0], 0)
+    ax.imshow(ct, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="nearest")
+    for mask, style in ((truth, TRUTH), (prediction, PREDICTION)):
+        if mask is not None:
+            ax.plot(*outline(mask, spacing), **style)
+    if note:
+        ax.text(
+            0.02, 0.98, note, transform=ax.transAxes, color="white", va="top", fontsize=9,
+            bbox={"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2},
+        )
+    ax.set_xlim(extent[:2])
+    ax.set_ylim(extent[2:])
+
+
+def add_legend(ax: Axes, truth: bool, prediction: bool) -> None:
+    """Name the contours once, below the picture, whether or not the first slice has any."""
+    styles = [style for style, there in ((TRUTH, truth), (PREDICTION, prediction)) if there]
+    if styles:
+        handles = [Line2D([], [], **style) for style in styles]
+        ax.legend(
+            handles=handles, loc="lower left", ncols=len(handles), fontsize=9, framealpha=0.6,
+            facecolor="black", edgecolor="none", labelcolor="white", handlelength=3,
+        )
+
+
+def draw_gallery(
+    ct: np.ndarray,
+    spacing: Sequence[float],
+    indices: Sequence[int],
+    truth: np.ndarray | None = None,
+    prediction: np.ndarray | None = None,
+    window: str = "lung",
+    title: str = "",
+) -> Figure:
+    """Draw slices of a volume (slice, row, column) side by side; ``spacing`` is (slice, row, column) in mm."""
+    figure, axes = plt.subplots(1, len(indices), figsize=(3.2 * len(indices), 3.2), squeeze=False, layout="constrained")
+    for ax, index in zip(axes[0], indices, strict=True):
+        masks = [None if mask is None else mask[index] for mask in (truth, prediction)]
+        draw_slice(ax, ct[index], spacing[1:], *masks, window=window, note=f"slice {index}, z {index * spacing[0]:.0f} mm")
+        ax.set_axis_off()
+    add_legend(axes[0, 0], truth is not None, prediction is not None)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def animate(
+    ct: np.ndarray,
+    spacing: Sequence[float],
+    truth: np.ndarray | None = None,
+    prediction: np.ndarray | None = None,
+    window: str = "lung",
+    title: str = "",
+    z_mm: Sequence[float] | None = None,
+    progress: bool = True,
+) -> ArtistAnimation:
+    """Film a volume (slice, row, column) from the lowest slice to the highest, with celluloid.
+
+    ``spacing`` is (slice, row, column) in mm; ``z_mm`` the position of each slice, by
+    default its distance from the lowest.
+    """
+    heights = np.arange(len(ct)) * spacing[0] if z_mm is None else z_mm
+    aspect = ct.shape[1] * spacing[1] / (ct.shape[2] * spacing[2])
+    figure = plt.figure(figsize=(6.4, max(2.0, round(6.4 * aspect, 2))), dpi=100)
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set_axis_off()
+    camera = Camera(figure)
+    for index in tqdm(range(len(ct)), desc=f"drawing {title}", unit="slice", leave=False, disable=not progress):
+        masks = [None if mask is None else mask[index] for mask in (truth, prediction)]
+        note = f"{title}   slice {index + 1}/{len(ct)}   z {heights[index]:.1f} mm".strip()
+        draw_slice(ax, ct[index], spacing[1:], *masks, window=window, note=note)
+        camera.snap()
+    add_legend(ax, truth is not None, prediction is not None)
+    animation = camera.animate(interval=100)
+    plt.close(figure)
+    return animation
+
+
+def save_video(animation: ArtistAnimation, path: Path, frames_per_second: int = 10) -> Path:
+    """Write an H.264 mp4 that players and browsers open (yuv420p, even sizes, index at the front).
+
+    Uses the ffmpeg that ships inside imageio-ffmpeg. Written to a temporary name and renamed.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    writer = FFMpegWriter(
+        frames_per_second,
+        codec="libx264",
+        extra_args=["-pix_fmt", "yuv420p", "-crf", "20", "-movflags", "+faststart",
+                    "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2"],
+    )
+    try:
+        animation.save(partial, writer=writer)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def case_video(
+    ct: np.ndarray,
+    spacing: Sequence[float],
+    path: Path,
+    truth: np.ndarray | None = None,
+    prediction: np.ndarray | None = None,
+    window: str = "lung",
+    title: str = "",
+    z_mm: Sequence[float] | None = None,
+    progress: bool = True,
+) -> Path:
+    """Film a patient and write the mp4: :func:`animate`, then :func:`save_video`."""
+    return save_video(animate(ct, spacing, truth, prediction, window, title, z_mm, progress), path)
+
+
+def film(
+    scan: Path,
+    folder: Path,
+    label: Path | None = None,
+    prediction: Path | None = None,
+    window: str = "lung",
+    progress: bool = True,
+) -> Path:
+    """Film a NIfTI scan with the masks given, into ``folder/<scan name>.mp4``; returns that path.
+
+    Raises :class:`ScanError` where a file cannot be used or a mask lies on another grid.
+    """
+    view = open_view(scan, truth=label, prediction=prediction)
+    name = case_id(scan)
+    return case_video(
+        view.ct, view.spacing, Path(folder) / f"{name}.mp4", view.masks.get("truth"), view.masks.get("prediction"),
+        window, name, view.z_mm, progress,
+    )
