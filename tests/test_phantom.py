@@ -1,0 +1,74 @@
+"""Phantoms: the same seed gives the same bytes, the files agree, and the numbers are a thorax's."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from lungseg_helpers import phantom
+from lungseg_helpers.errors import SourceError
+from lungseg_helpers.phantom import make_phantom, write_dataset
+
+
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("set"), cases=3, unlabelled=1, seed=5, matrix=64, workers=2)
+
+
+def _bytes(root):
+    return {p.relative_to(root): p.read_bytes() for p in sorted(root.rglob("*.*")) if p.is_file()}
+
+
+def test_same_seed_same_bytes_on_any_core_count(data_set, tmp_path):
+    again = write_dataset(tmp_path / "again", cases=3, unlabelled=1, seed=5, matrix=64, workers=1)
+    assert _bytes(again) == _bytes(data_set)
+
+
+def test_other_seed_other_phantom():
+    assert not np.array_equal(make_phantom(1, 64).image[:, :, 10], make_phantom(2, 64).image[:, :, 10])
+
+
+def test_dataset_json_agrees_with_files(data_set):
+    description = json.loads((data_set / "dataset.json").read_text())
+    assert description["numTraining"] == len(description["training"]) == 3
+    assert description["numTest"] == len(description["test"]) == 1
+    listed = {p for pair in description["training"] for p in pair.values()} | set(description["test"])
+    files = {f"./{p.relative_to(data_set)}" for p in data_set.rglob("*.nii.gz")}
+    assert listed == files
+    for pair in description["training"]:
+        image, label = (nib.load(data_set / pair[key]) for key in ("image", "label"))
+        assert image.shape == label.shape and np.allclose(image.affine, label.affine)
+        assert image.get_data_dtype() == np.int16 and label.get_data_dtype() == np.uint8
+        assert set(np.unique(label.dataobj)) == {0, 1}
+
+
+def test_a_killed_run_is_resumed(data_set, tmp_path, monkeypatch):
+    out = write_dataset(tmp_path / "set", cases=2, unlabelled=0, seed=5, matrix=64, workers=1)
+    kept = (out / "imagesTr" / "lung_001.nii.gz").stat().st_mtime_ns
+    (out / "imagesTr" / "lung_002.nii.gz").unlink()
+    (out / "imagesTr" / "lung_002.nii.gz.part").write_bytes(b"half")
+    (out / "dataset.json").unlink()
+    write_dataset(out, cases=3, unlabelled=1, seed=5, matrix=64, workers=1)
+    assert (out / "imagesTr" / "lung_001.nii.gz").stat().st_mtime_ns == kept
+    assert _bytes(out) == _bytes(data_set)
+
+
+def test_a_folder_of_real_scans_is_never_touched(tmp_path):
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "imagesTr" / "lung_001.nii.gz").write_bytes(b"someone's scan")
+    with pytest.raises(SourceError, match="not a phantom"):
+        write_dataset(tmp_path, cases=1, unlabelled=0, matrix=64)
+    assert (tmp_path / "imagesTr" / "lung_001.nii.gz").read_bytes() == b"someone's scan"
+
+
+def test_other_settings_are_made_afresh(tmp_path):
+    first = _bytes(write_dataset(tmp_path, cases=1, unlabelled=0, seed=5, matrix=64, workers=1))
+    second = _bytes(write_dataset(tmp_path, cases=1, unlabelled=0, seed=6, matrix=64, workers=1))
+    assert first.keys() == second.keys() and first != second
+
+
+def test_version_is_in_the_stamp():
+    assert f"v{phantom.VERSION} " in phantom._stamp(1, 64)
