@@ -56,7 +56,7 @@ def _recipe(name: RecipeName | None, profile: Profile | None) -> Recipe:
 
 @app.command()
 def phantom(
-    out: Annotated[Path, typer.Option(help="Folder of the new data set.")] = Path("data/phantom"),
+    out: Annotated[Path | None, typer.Option(help="Folder of the data set.  [default: data/phantom]")] = None,
     cases: Annotated[int, typer.Option(min=1, help="Labelled cases.")] = 24,
     unlabelled: Annotated[int, typer.Option(min=0, help="Cases without a label.")] = 4,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 2026,
@@ -65,8 +65,9 @@ def phantom(
 ) -> None:
     """Make digital chest phantoms with tumours, as a Decathlon data set."""
     from .phantom import write_dataset
+    from .sources import dataset_root
 
-    print(write_dataset(out, cases, unlabelled, seed, matrix, workers))
+    print(write_dataset(out or dataset_root("phantom"), cases, unlabelled, seed, matrix, workers))
 
 
 @fetch_app.command("real")

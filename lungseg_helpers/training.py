@@ -26,7 +26,7 @@ from torch import Tensor
 from .dataset import LungDataModule, Split
 from .errors import RecipeError, TrainingError, WeightsError
 from .recipes import Recipe
-from .sources import data_dir, dataset_root
+from .sources import dataset_root
 from .unet import UNet, build_unet
 
 
@@ -54,14 +54,16 @@ def dice_bce_loss(logits: Tensor, target: Tensor) -> Tensor:
     return soft_dice_loss(logits, target) + bce_loss(logits, target)
 
 
-SHIPPED_WEIGHTS = data_dir() / "weights" / "course.ckpt"
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder of the course: the package is installed from it, editable, so weights and outputs lie beside it."""
+
+SHIPPED_WEIGHTS = ROOT / "data" / "weights" / "course.ckpt"
 """The weights that come with the course, trained on phantoms."""
 
 
 def outputs_dir() -> Path:
-    """Return the folder of everything a run makes: ``LUNGSEG_OUTPUTS``, else ``outputs`` beside the data."""
-    chosen = os.environ.get("LUNGSEG_OUTPUTS")
-    return Path(chosen).expanduser() if chosen else data_dir().parent / "outputs"
+    """Return the folder of everything a run makes: ``LUNGSEG_OUTPUTS``, else the course's ``outputs``."""
+    return Path(os.environ.get("LUNGSEG_OUTPUTS") or ROOT / "outputs").expanduser()
 
 
 def run_dir(data: str | Path | None, recipe: Recipe) -> Path:

@@ -1,0 +1,159 @@
+"""Patients never leak, image and mask move together, randomness is drawn once and reproducibly."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lungseg_helpers.dataset import (
+    LungDataModule,
+    SliceDataset,
+    augment,
+    fit_frame,
+    make_augmenter,
+    open_split,
+    read_channels,
+    split_patients,
+    tumour_weights,
+)
+from lungseg_helpers.errors import SplitError
+from lungseg_helpers.preprocessing import make_stack
+from lungseg_helpers.recipes import Augmentation, Intensity, Recipe
+
+
+@pytest.fixture
+def stack(toy_case, toy_recipe):
+    return make_stack(toy_case(), toy_recipe)
+
+
+def test_split_is_by_patient_complete_and_independent_of_order():
+    ids = [f"lung_{number:03d}" for number in (1, 3, 4, 9, 10, 15, 22, 33, 41, 58)]
+    split = split_patients(ids, Recipe())
+    assert sorted(split.train + split.validation + split.test) == ids
+    assert split == split_patients(ids[::-1], Recipe())
+    assert split != split_patients(ids, Recipe(seed=7))
+    assert len(split.test) == round(0.25 * 10)
+
+
+@pytest.mark.parametrize("count", range(3, 12))
+def test_every_role_has_a_patient(count):
+    split = split_patients([str(each) for each in range(count)], Recipe())
+    assert split.train and split.validation and split.test
+
+
+def test_split_refuses_too_few_and_repeated():
+    with pytest.raises(SplitError, match="2 labelled"):
+        split_patients(["a", "b"], Recipe())
+    with pytest.raises(SplitError, match="twice"):
+        split_patients(["a", "b", "c", "a"], Recipe())
+
+
+def test_neighbours_are_at_the_recipe_distance(stack, toy_recipe):
+    """The toy chest has 6 mm slices, so -6, 0, 6 mm are the slices below, here and above; ends repeat."""
+    channels = read_channels(stack, 5, toy_recipe)
+    for channel, index in enumerate((4, 5, 6)):
+        np.testing.assert_array_equal(channels[..., channel], toy_recipe.intensity(stack.ct[index]))
+    first = read_channels(stack, 0, toy_recipe)
+    np.testing.assert_array_equal(first[..., 0], first[..., 1])
+
+
+def test_frame_pads_with_the_fill_and_cuts_the_centre():
+    array = np.arange(12.0).reshape(3, 4)
+    padded = fit_frame(array, (5, 8), -1.0)
+    np.testing.assert_array_equal(padded[1:4, 2:6], array)
+    assert (padded == -1).sum() == 40 - 12
+    np.testing.assert_array_equal(fit_frame(padded, (3, 4), 0.0), array)
+
+
+def test_image_and_mask_move_together():
+    """A bright disc and its mask go through 50 random moves: their centroids stay together and none is left behind."""
+    rows, columns = np.mgrid[:96, :112]
+    disc = ((rows - 40) ** 2 + (columns - 60) ** 2 < 14**2).astype(np.uint8)
+    settings = Augmentation(elastic_probability=1.0, brightness=0, contrast=0, noise=0)
+    augmenter, rng = make_augmenter(settings, 0.0), np.random.default_rng(3)
+    moved = 0
+    for _ in range(50):
+        image, mask = augment(disc[..., None].astype(np.float32), disc, augmenter, settings, rng)
+        bright = image[..., 0] > 0.5
+        assert np.mean(bright != (mask > 0)) < 0.01
+        for axis in (0, 1):
+            assert np.nonzero(bright)[axis].mean() == pytest.approx(np.nonzero(mask)[axis].mean(), abs=0.5)
+        assert set(np.unique(mask)) == {0, 1}
+        moved += abs(np.nonzero(mask)[1].mean() - 60) > 2
+    assert moved > 25
+
+
+def test_corners_are_filled_with_air_not_water():
+    scale = Intensity(-1024, 3071, 0, 3071)
+    settings = Augmentation(rotate_deg=45, elastic_probability=0, brightness=0, contrast=0, noise=0)
+    augmenter, rng = make_augmenter(settings, scale.air), np.random.default_rng(0)
+    lung = np.full((64, 64, 1), scale(np.array([-850]))[0], np.float32)
+    for _ in range(10):
+        image, _ = augment(lung, np.zeros((64, 64), np.uint8), augmenter, settings, rng)
+        assert image.max() < scale(np.array([-840]))[0], "something denser than lung was filled in"
+
+
+def _draw(dataset: SliceDataset, workers: int, seed: int) -> list[torch.Tensor]:
+    torch.manual_seed(seed)
+    loader = DataLoader(dataset, batch_size=4, num_workers=workers)
+    return [images for _ in range(2) for images, _, _ in loader]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_same_seed_same_slices_and_epochs_differ(stack, toy_recipe, workers):
+    one, two, other = (_draw(SliceDataset([stack], toy_recipe, True), workers, seed) for seed in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    half = len(one) // 2
+    assert not any(torch.equal(a, b) for a, b in zip(one[:half], one[half:], strict=True))
+
+
+def test_workers_draw_different_numbers(stack, toy_recipe):
+    """Both workers are given the same slice: with one seed for all they would move it alike."""
+    dataset = SliceDataset([stack], toy_recipe, True)
+    dataset.index = [(0, 10), (0, 10)]
+    torch.manual_seed(0)
+    first, second = (images for images, _, _ in DataLoader(dataset, batch_size=1, num_workers=2))
+    assert not torch.equal(first, second)
+
+
+def test_weights_give_the_asked_for_fraction():
+    flags = np.zeros(1000, bool)
+    flags[:97] = True
+    weights = tumour_weights(flags, 0.4)
+    assert weights[flags].sum() / weights.sum() == pytest.approx(0.4)
+    drawn = np.random.default_rng(0).choice(1000, 20000, p=weights / weights.sum())
+    assert flags[drawn].mean() == pytest.approx(0.4, abs=0.02)
+
+
+@pytest.mark.parametrize("flags", [np.zeros(5, bool), np.ones(5, bool)])
+def test_weights_need_both_kinds(flags):
+    with pytest.raises(SplitError, match="both kinds"):
+        tumour_weights(flags, 0.5)
+
+
+def test_flags_come_from_the_case_file_and_agree_with_the_masks(stack, toy_recipe):
+    dataset = SliceDataset([stack], toy_recipe)
+    np.testing.assert_array_equal(dataset.has_tumour, stack.mask.any(axis=(1, 2)))
+
+
+def test_data_module_oversamples_training_only(stack, toy_recipe):
+    data = LungDataModule([stack], [stack], replace(toy_recipe, slices_per_epoch=400))
+    held = [mask.any().item() for _, masks, _ in data.train_dataloader() for mask in masks]
+    assert np.mean(held) == pytest.approx(0.5, abs=0.12)
+    seen = [mask.any().item() for _, masks, _ in data.val_dataloader() for mask in masks]
+    np.testing.assert_array_equal(seen, stack.mask.any(axis=(1, 2)))
+
+
+def test_a_bad_case_keeps_everyone_else_in_their_role(toy_case, toy_recipe, tmp_path):
+    cases = [toy_case(f"toy_{number:03d}") for number in range(8)]
+    split, stacks, problems = open_split(tmp_path, toy_recipe, workers=1)
+    assert not problems
+    bad = next(case for case in cases if case.id in split.train)
+    bad.image.write_bytes(b"broken")
+    again, fewer, problems = open_split(tmp_path, toy_recipe, workers=1)
+    assert again == split and len(problems) == 1 and bad.id in problems[0]
+    assert [each.id for each in fewer["test"]] == [each.id for each in stacks["test"]]
+    assert len(fewer["train"]) == len(stacks["train"]) - 1

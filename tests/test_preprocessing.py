@@ -1,0 +1,193 @@
+"""Geometry on the way in and back, and stacks on disk."""
+
+import json
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from conftest import SHAPE
+
+from lungseg_helpers.errors import ScanError, StackError
+from lungseg_helpers.metrics import dice
+from lungseg_helpers.preprocessing import (
+    from_grid,
+    is_current,
+    make_grid,
+    make_stack,
+    open_stack,
+    open_view,
+    oriented,
+    oriented_spacing,
+    prepare,
+    save_stack,
+    stacks_dir,
+    to_grid,
+    unoriented,
+)
+from lungseg_helpers.scans import read_scan
+
+ORIENTATIONS = ["LPS", "RAS", "LAS", "SPL", "AIR"]
+
+
+@pytest.mark.parametrize("axcodes", ORIENTATIONS)
+def test_every_orientation_gives_the_same_view(toy_case, axcodes):
+    view = open_view(toy_case("a", "LPS").image)
+    other_case = toy_case("b", axcodes)
+    other = open_view(other_case.image, truth=other_case.label)
+    np.testing.assert_array_equal(view.ct, other.ct)
+    assert other.spacing == pytest.approx((6.0, 4.0, 4.0))
+    np.testing.assert_allclose(other.z_mm, np.arange(40) * 6.0)
+
+
+@pytest.mark.parametrize("axcodes", ORIENTATIONS)
+@pytest.mark.parametrize("tilt", [0.0, 12.0])
+def test_orienting_and_back_is_exact(toy_case, axcodes, tilt):
+    scan = read_scan(toy_case("a", axcodes, tilt_deg=tilt).image)
+    np.testing.assert_array_equal(unoriented(oriented(scan.voxels, scan.affine), scan.affine), scan.voxels)
+
+
+def test_view_is_as_a_radiologist_looks(toy_case):
+    """In an RAS file the last x is the patient's right, the last y anterior, the first z inferior."""
+    scan = read_scan(toy_case("a", "RAS").image)
+    voxels = np.zeros(scan.voxels.shape, np.int16)
+    voxels[-1, -1, 0] = 1
+    assert np.argwhere(oriented(voxels, scan.affine)).tolist() == [[0, 0, 0]]
+
+
+def test_box_holds_the_lungs_and_a_margin(toy_case, toy_recipe):
+    scan = read_scan(toy_case().image)
+    ct = oriented(scan.voxels, scan.affine)
+    grid = make_grid(ct, oriented_spacing(scan.affine), toy_recipe)
+    lungs = np.argwhere((ct < -760) & (ct > -880))
+    inside = [(lungs[:, axis].min() >= first) and (lungs[:, axis].max() < last) for axis, (first, last) in
+              enumerate(grid.box)]
+    assert all(inside)
+    assert grid.box[2][0] > 0 and grid.box[2][1] < ct.shape[2], "nothing was cropped"
+
+
+@pytest.mark.parametrize("axcodes", ["LAS", "RAS"])
+@pytest.mark.parametrize("tilt", [0.0, 8.0])
+def test_mask_survives_the_round_trip(toy_case, toy_recipe, axcodes, tilt):
+    case = toy_case("a", axcodes, tilt_deg=tilt)
+    label = read_scan(case.label, "label")
+    stack = make_stack(case, replace(toy_recipe, pixel_mm=3.0))
+    back = unoriented(from_grid(stack.mask.astype(np.float32), stack.grid, 0.5), label.affine)
+    assert back.shape == label.voxels.shape
+    assert dice(label.voxels, back) > 0.97
+
+
+def test_resizing_keeps_positions(toy_case, toy_recipe):
+    """A shift of half a pixel between CT and mask would be invisible in a Dice, but not here."""
+    case = toy_case()
+    stack = make_stack(case, toy_recipe)
+    label = read_scan(case.label, "label")
+    full = oriented(label.voxels, label.affine)
+    centre = [np.mean(axis) for axis in np.nonzero(full)]
+    found = [np.mean(axis) for axis in np.nonzero(stack.mask)]
+    for axis in (1, 2):
+        scale = stack.grid.spacing[axis] / oriented_spacing(label.affine)[axis]
+        mapped = (found[axis] + 0.5) * scale - 0.5 + stack.grid.box[axis][0]
+        assert mapped == pytest.approx(centre[axis], abs=0.35)
+
+
+def test_reference_crop_drops_thirty_slices(toy_case, toy_recipe):
+    recipe = replace(toy_recipe, crop="first_30", pixel_mm=None, frame=(64, 64))
+    stack = make_stack(toy_case(), recipe)
+    assert stack.ct.shape == (10, 64, 64)
+    short = np.zeros((30, 8, 8), np.int16)
+    with pytest.raises(ScanError, match="drops the first 30"):
+        make_grid(short, (1, 1, 1), recipe)
+
+
+def test_masks_stay_binary_and_ct_stays_hu(toy_case, toy_recipe):
+    stack = make_stack(toy_case(), toy_recipe)
+    assert stack.ct.dtype == np.int16 and stack.mask.dtype == np.uint8
+    assert set(np.unique(stack.mask)) == {0, 1}
+    assert stack.ct.min() >= -1024 and -860 < np.median(stack.ct[stack.ct < -500]) < -780
+
+
+def test_stack_on_disk_opens_as_it_was(toy_case, toy_recipe, tmp_path):
+    stack = make_stack(toy_case(), toy_recipe)
+    again = open_stack(save_stack(stack, tmp_path / "stacks"))
+    np.testing.assert_array_equal(again.ct, stack.ct)
+    np.testing.assert_array_equal(again.mask, stack.mask)
+    assert again.grid == stack.grid
+    assert isinstance(again.ct, np.memmap)
+    assert again.tumour_slices == np.flatnonzero(stack.mask.any(axis=(1, 2))).tolist()
+    assert [path.name for path in (tmp_path / "stacks").iterdir()] == [stack.id]
+
+
+def test_incomplete_stack_is_refused(toy_case, toy_recipe, tmp_path):
+    folder = save_stack(make_stack(toy_case(), toy_recipe), tmp_path)
+    (folder / "ct.npy").write_bytes((folder / "ct.npy").read_bytes()[:200])
+    with pytest.raises(StackError, match="lungseg prepare"):
+        open_stack(folder)
+
+
+def test_second_run_redoes_only_what_changed(toy_case, toy_recipe, tmp_path):
+    cases = [toy_case("a"), toy_case("b")]
+    folder = tmp_path / "stacks"
+    prepare(cases, toy_recipe, folder, workers=1)
+    times = {case.id: (folder / case.id / "case.json").stat().st_mtime_ns for case in cases}
+    image = nib.load(cases[1].image)
+    nib.save(nib.Nifti1Image(np.array(image.dataobj) + np.int16(1), image.affine), cases[1].image)
+    good, problems = prepare(cases, toy_recipe, folder, workers=1)
+    assert len(good) == 2 and not problems
+    assert (folder / "a" / "case.json").stat().st_mtime_ns == times["a"]
+    assert (folder / "b" / "case.json").stat().st_mtime_ns != times["b"]
+
+
+def test_touching_a_file_does_not_rebuild_but_a_setting_does(toy_case, toy_recipe, tmp_path):
+    case = toy_case()
+    folder = save_stack(make_stack(case, toy_recipe), tmp_path / "stacks")
+    case.image.touch()
+    assert is_current(folder, case, toy_recipe)
+    assert is_current(folder, case, replace(toy_recipe, learning_rate=0.5))
+    assert not is_current(folder, case, replace(toy_recipe, pixel_mm=5.0))
+    assert stacks_dir(tmp_path, toy_recipe) != stacks_dir(tmp_path, replace(toy_recipe, pixel_mm=5.0))
+
+
+def test_one_bad_scan_is_named_and_the_rest_go_on(toy_case, toy_recipe, tmp_path):
+    cases = [toy_case("a"), toy_case("b"), toy_case("c")]
+    cases[1].image.write_bytes(b"not a scan")
+    good, problems = prepare(cases, toy_recipe, tmp_path / "stacks", workers=2)
+    assert [path.name for path in good] == ["a", "c"]
+    assert len(problems) == 1 and "b.nii.gz" in problems[0]
+
+
+def test_label_of_another_patient_is_refused(toy_case, toy_recipe):
+    case = toy_case()
+    label = nib.load(case.label)
+    voxels = np.array(label.dataobj)
+    nib.save(nib.Nifti1Image(voxels[:, :, :30], label.affine), case.label)
+    with pytest.raises(ScanError, match=r"toy_001.*differ in shape"):
+        make_stack(case, toy_recipe)
+    moved = label.affine.copy()
+    moved[0, 3] += 5
+    nib.save(nib.Nifti1Image(voxels, moved), case.label)
+    with pytest.raises(ScanError, match="different affines"):
+        make_stack(case, toy_recipe)
+
+
+def test_scan_without_lungs_is_refused(toy_case, toy_recipe):
+    case = toy_case()
+    affine = nib.load(case.image).affine
+    nib.save(nib.Nifti1Image(np.full(SHAPE, 30, np.int16), affine), case.image)
+    with pytest.raises(ScanError, match="no lung"):
+        make_stack(case, toy_recipe)
+
+
+def test_case_json_names_its_sources(toy_case, toy_recipe, tmp_path):
+    case = toy_case(axcodes="LAS")
+    info = json.loads((save_stack(make_stack(case, toy_recipe), tmp_path / "s") / "case.json").read_text())
+    assert info["image"]["file"] == "toy_001.nii.gz" and len(info["image"]["sha256"]) == 64
+    assert info["original_axcodes"] == "LAS" and info["label_voxels_outside_box"] == 0
+    assert info["tumour_ml"] == pytest.approx(4 / 3 * np.pi * 1.8**3, rel=0.1)
+
+
+def test_to_grid_averages_ct_when_it_shrinks(toy_recipe):
+    noise = np.random.default_rng(1).normal(0, 100, (40, 96, 96)).astype(np.int16)
+    grid = make_grid(noise, (1, 1, 1), replace(toy_recipe, crop="first_30", pixel_mm=None, frame=(24, 24)))
+    assert to_grid(noise, grid).std() < 40
