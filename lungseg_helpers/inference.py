@@ -80,21 +80,20 @@ def predict_case(
 def threshold_baseline(scan: Scan, closing_mm: float = 6.0) -> np.ndarray:
     """Return what needs no learning: the largest dense component inside the closed lungs.
 
-    uint8 (x, y, z) in the scan's own grid. The lung mask is closed by ``closing_mm``
-    so that nodules inside the lung and at its border belong to it; everything above
-    :data:`BASELINE_HU` in it is a candidate; the largest component of 26-connected
-    voxels is the answer. Raises nothing: without lungs or candidates the mask is empty.
+    uint8 (x, y, z) in the scan's own grid. The lung mask is closed by ``closing_mm`` and
+    its holes are filled slice by slice, so that nodules inside the lung and at its border
+    belong to it; everything above :data:`BASELINE_HU` in it is a candidate; the largest
+    component of 26-connected voxels is the answer. Without lungs or candidates the mask
+    is empty.
     """
     ct = oriented(scan.voxels, scan.affine)
     spacing = oriented_spacing(scan.affine)
     steps = tuple(max(1, round(2.0 / step)) for step in spacing)
     inside = lung_mask(ct, spacing)[:: steps[0], :: steps[1], :: steps[2]]
-    for axis, (step, mm) in enumerate(zip(steps, spacing, strict=True)):
-        reach = max(1, round(closing_mm / (step * mm)))
-        inside = ndimage.maximum_filter1d(inside, 2 * reach + 1, axis=axis)
-    for axis, (step, mm) in enumerate(zip(steps, spacing, strict=True)):
-        reach = max(1, round(closing_mm / (step * mm)))
-        inside = ndimage.minimum_filter1d(inside, 2 * reach + 1, axis=axis)
+    reach = [max(1, round(closing_mm / (step * mm))) for step, mm in zip(steps, spacing, strict=True)]
+    for grow in (ndimage.maximum_filter, ndimage.minimum_filter):
+        inside = grow(inside, size=[2 * each + 1 for each in reach])
+    inside = np.stack([ndimage.binary_fill_holes(plane) for plane in inside])
     for axis, step in enumerate(steps):
         inside = inside.repeat(step, axis).take(range(ct.shape[axis]), axis=axis)
     dense = inside & (ct > BASELINE_HU)

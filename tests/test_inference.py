@@ -1,0 +1,65 @@
+"""A mask comes back in the scan's own grid, whatever the scan's orientation."""
+
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from lungseg_helpers.errors import ScanError
+from lungseg_helpers.inference import predict_case, predict_cases, predict_stack, save_mask, threshold_baseline
+from lungseg_helpers.metrics import dice
+from lungseg_helpers.preprocessing import make_stack
+from lungseg_helpers.scans import read_scan
+from lungseg_helpers.sources import Case
+from lungseg_helpers.unet import build_unet
+
+
+class Brightness(torch.nn.Module):
+    """Stands in for a network: tumour is what is brighter than muscle in the slice itself (the middle channel)."""
+
+    def forward(self, images):
+        return 100 * (images[:, 1:2] - 0.8)
+
+
+@pytest.mark.parametrize("tilt", [0.0, 9.0])
+@pytest.mark.parametrize("axcodes", ["LAS", "RAS", "LPS", "SPL"])
+def test_prediction_overlays_the_scan(toy_case, toy_recipe, tmp_path, axcodes, tilt):
+    case = toy_case("a", axcodes, tilt_deg=tilt)
+    found = predict_case(Brightness(), replace(toy_recipe, pixel_mm=4.0), case)
+    path = save_mask(found.mask, found.scan, tmp_path / "a_pred.nii.gz")
+    scan, mask = nib.load(case.image), nib.load(path)
+    assert mask.shape == scan.shape and mask.get_data_dtype() == np.uint8
+    np.testing.assert_allclose(mask.affine, scan.affine, atol=1e-5)
+    assert nib.aff2axcodes(mask.affine) == nib.aff2axcodes(scan.affine)
+    for code in ("qform_code", "sform_code"):
+        assert mask.header[code] == scan.header[code]
+    np.testing.assert_allclose(mask.get_qform(), scan.get_qform(), atol=1e-4)
+    assert dice(np.asanyarray(nib.load(case.label).dataobj), np.asanyarray(mask.dataobj)) > 0.75
+
+
+def test_batches_do_not_change_the_answer(toy_case, toy_recipe):
+    torch.manual_seed(0)
+    network = build_unet(toy_recipe).eval()
+    stack = make_stack(toy_case(), toy_recipe)
+    one, many = (predict_stack(network, toy_recipe, stack, batch_size=size) for size in (1, 7))
+    assert one.shape == stack.ct.shape and one.std() > 0
+    np.testing.assert_allclose(one, many, atol=0.02)
+
+
+def test_one_bad_scan_does_not_stop_the_others(toy_case, toy_recipe, tmp_path):
+    good = toy_case("good")
+    bad = Case("bad", tmp_path / "bad.nii.gz")
+    bad.image.write_text("no scan")
+    results = dict(predict_cases(Brightness(), toy_recipe, [bad, good], tmp_path / "out", progress=False))
+    assert isinstance(results[bad], ScanError) and "bad.nii.gz" in str(results[bad])
+    assert results[good].name == "good_pred.nii.gz" and results[good].is_file()
+
+
+def test_baseline_finds_the_lone_dense_ball(toy_case):
+    case = toy_case("a", "RAS")
+    label = read_scan(case.label, "label")
+    found = threshold_baseline(read_scan(case.image))
+    assert found.dtype == np.uint8 and found.shape == label.voxels.shape
+    assert dice(label.voxels, found) > 0.6
