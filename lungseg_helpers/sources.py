@@ -55,7 +55,8 @@ def ensure_dataset(name: str | None = None) -> Path:
     """
     name = str(name or os.environ.get("LUNGSEG_DATA") or "phantom")
     root = dataset_root(name)
-    if root.is_dir():
+    # A named set's dataset.json is written last, so without it the set is unfinished.
+    if (root / "dataset.json").is_file() if name in KNOWN_SETS else root.is_dir():
         return root
     if name == "phantom":
         from .phantom import write_dataset
@@ -114,9 +115,11 @@ def cases_of(paths: Sequence[str | Path]) -> list[Case]:
     cases: dict[str, Case] = {}
     for path in map(Path, paths):
         for case in find_cases(path) if path.is_dir() else [Case(case_id(path), path)]:
-            if case.id in cases:
-                raise SourceError(f"{case.image}: case {case.id} is there twice, also as {cases[case.id].image}; rename one")
-            cases[case.id] = case
+            if case.id in cases and case.image.resolve() != cases[case.id].image.resolve():
+                raise SourceError(
+                    f"{case.image}: case {case.id} is there twice, also as {cases[case.id].image}; rename one"
+                )
+            cases.setdefault(case.id, case)
     return list(cases.values())
 
 

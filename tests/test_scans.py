@@ -188,7 +188,7 @@ def test_a_bad_image_is_refused_in_one_line(tmp_path: Path, fault: str) -> None:
 def test_a_label_of_other_than_whole_numbers_is_refused(tmp_path: Path, values: list[float]) -> None:
     voxels = np.zeros((7, 6, 5), "<f4")
     voxels[2, 3, 4] = values[0]
-    with pytest.raises(ScanError, match="whole numbers|NaN"):
+    with pytest.raises(ScanError, match=r"whole numbers|NaN"):
         read_scan(write(tmp_path, nifti(voxels)), kind="label")
 
 
