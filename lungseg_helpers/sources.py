@@ -64,8 +64,6 @@ def ensure_dataset(name: str | None = None) -> Path:
         print(f"making the phantom data set in {root} (about a minute, once)", file=sys.stderr)
         return write_dataset(root)
     if name == "real":
-        from .real_patients import fetch_real
-
         print(f"fetching the real patients into {root} (once)", file=sys.stderr)
         return fetch_real(root)
     if name == "decathlon":
@@ -73,6 +71,16 @@ def ensure_dataset(name: str | None = None) -> Path:
     raise SourceError(
         f"{root}: no such folder; give an existing one, or one of the names {', '.join(KNOWN_SETS)}"
     )
+
+
+def fetch_real(out: str | Path) -> Path:
+    """Write the real patients' Decathlon data set to ``out``, fetching what is not kept yet, and return it.
+
+    A finished set costs nothing. See :func:`lungseg_helpers.real_patients.write_real`.
+    """
+    from .real_patients import write_real
+
+    return write_real(Path(out), data_dir() / "cache")
 
 
 def find_cases(root: str | Path) -> list[Case]:
