@@ -8,6 +8,7 @@ standard library, because the package itself does not import on today's NumPy.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,13 +47,12 @@ def read_annotations(database: Path, patient: str) -> list[list[Contour]]:
     Raises :class:`SourceError` where the database has no annotation of this patient.
     """
     # Immutable: SQLite takes no locks and leaves no journal beside a file that never changes.
-    connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    address = f"{database.resolve().as_uri()}?mode=ro&immutable=1"
     try:
-        rows = connection.execute(_CONTOURS, (patient,)).fetchall()
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+            rows = connection.execute(_CONTOURS, (patient,)).fetchall()
     except sqlite3.Error as error:
         raise SourceError(f"{database}: is no LIDC-IDRI database ({error}); fetch it again") from error
-    finally:
-        connection.close()
     if not rows:
         raise SourceError(f"{database}: has no annotation of {patient}; fetch it again")
     annotations: dict[int, list[Contour]] = {}
