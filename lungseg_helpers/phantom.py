@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -16,83 +15,13 @@ from isal import igzip
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from . import phantom_anatomy as anatomy
-from . import phantom_lungs as lungs
-from . import phantom_organs as organs
-from . import phantom_physics as physics
 from .errors import SourceError
-from .phantom_patient import draw_canvas, draw_patient
-from .phantom_tumours import Tumour, draw_tumours, paint_tumour
+from .phantom_thorax import Phantom, make_phantom
 
-VERSION = 1
+__all__ = ["VERSION", "Phantom", "make_phantom", "write_dataset"]
+
+VERSION = 2
 """Raised whenever the same seed gives another phantom, so that older files are made afresh."""
-
-
-@dataclass(frozen=True)
-class Phantom:
-    """One made-up patient.
-
-    ``image`` int16 HU and ``label`` uint8 (0 background, 1 tumour), both (x, y, z) as on
-    disk; ``affine`` (4, 4) voxel to RAS mm; ``tumours`` as they were drawn.
-    """
-
-    image: np.ndarray
-    label: np.ndarray
-    affine: np.ndarray
-    tumours: tuple[Tumour, ...]
-
-
-def make_phantom(seed: int, matrix: int = 256) -> Phantom:
-    """Make the phantom of one patient; the same seed and matrix always give the same voxels.
-
-    ``matrix`` is the number of rows and columns; 256 gives 90–130 slices, 512 twice as
-    many. Pixels are 0.598–0.977 mm × 512 / matrix, as in Task06. From seed to seed the
-    following vary: sex, size, shape, fat and muscle, breathing, emphysema, contrast phase,
-    field of view, slice thickness, kernel, dose, padding, LAS or RAS, and the tumours'
-    number, volume, kind and place. Image values are HU from −1024 (or a padding of −2048) to 3071.
-    """
-    if matrix < 32:
-        raise SourceError(f"phantom {seed}: matrix {matrix} is too small for a chest; use 64 or more")
-    rng = np.random.default_rng([seed, 1])
-    patient = draw_patient(rng)
-    canvas = draw_canvas(rng, patient, matrix)
-    scanner = physics.draw_scanner(rng, canvas)
-    cage = anatomy.cage_distance(canvas, patient)
-    cage += 2.0 * lungs.smooth_field(rng, canvas, 60)
-    anatomy.paint_body(canvas, patient, cage, rng)
-    anatomy.paint_ribs(canvas, patient, cage, rng)
-    anatomy.paint_sternum_and_scapulae(canvas, patient, cage)
-    canvas.paint((slice(None),) * 3, cage + 1.0, anatomy.FAT_HU)
-    dome = organs.diaphragm_height(canvas, patient)
-    organs.paint_abdomen(canvas, patient, cage, dome, rng)
-    between = organs.paint_mediastinum(canvas, patient, rng)
-    anatomy.paint_spine(canvas, patient, rng)
-    lung = np.maximum(np.maximum(cage + 1.0, 0.7 * (dome[None] - canvas.z[:, None, None])), -between)
-    oblique, horizontal = lungs.fissures(canvas, patient, rng)
-    trees = lungs.grow_lungs(canvas, patient, lungs.lobes(canvas, lung, oblique, horizontal), rng)
-    lungs.paint_lungs(canvas, patient, lung, rng)
-    lungs.paint_fissures(canvas, lung, oblique, horizontal)
-    vessels = lungs.paint_trees(canvas, patient, trees, lung, rng)
-    lungs.paint_airways(canvas, patient, rng)
-    label = np.zeros(canvas.shape, np.uint8)
-    tumours = draw_tumours(seed)
-    for tumour in tumours:
-        paint_tumour(canvas, label, tumour, lung, cage, vessels, rng)
-    physics.blur(canvas, scanner)
-    physics.add_noise(canvas, scanner, rng)
-    image = physics.digitise(canvas, scanner)
-    return Phantom(*_to_disk_order(image, label, canvas, scanner.orientation), tuple(tumours))
-
-
-def _to_disk_order(image: np.ndarray, label: np.ndarray, canvas, orientation: str) -> tuple:
-    """Turn (slice, row, column) into (x, y, z) as LAS or RAS, with the affine that says so."""
-    step = (slice(None), slice(None, None, -1), slice(None, None, -1 if orientation == "RAS" else 1))
-    image, label = (np.asfortranarray(a[step].transpose(2, 1, 0)) for a in (image, label))
-    z, y, x = canvas.spacing
-    sign = 1.0 if orientation == "RAS" else -1.0
-    affine = np.diag([sign * x, y, z, 1.0])
-    affine[:3, 3] = [-sign * x * (image.shape[0] - 1) / 2, -y * (image.shape[1] - 1) / 2, canvas.z[0]]
-    return image, label, affine
 
 
 def write_dataset(out: Path, cases: int = 24, unlabelled: int = 4, seed: int = 2026, matrix: int = 256,

@@ -108,20 +108,28 @@ def ellipsoid(x: np.ndarray, y: np.ndarray, z: np.ndarray, centre: tuple[float, 
     return (scaled - 1.0) * np.float32(min(radii))
 
 
-def smooth_field(rng: np.random.Generator, canvas: Canvas, scale_mm: float) -> np.ndarray:
-    """Smooth random field over the canvas, about unit variance, correlated over ``scale_mm``.
+def smooth_field(rng: np.random.Generator, canvas: Canvas, scale_mm: float, box: Box | None = None) -> np.ndarray:
+    """Smooth random field (slice, row, column) over the canvas or a block, of about unit variance.
 
-    Random numbers on a coarse lattice, interpolated linearly twice as densely as the
-    correlation length: a few operations a voxel where a filter would need dozens.
+    Random numbers on a lattice of ``scale_mm``, interpolated linearly: a few operations a
+    voxel where a filter would need dozens.
     """
-    counts = [max(2, int(np.ceil(n * s / scale_mm)) + 1) for n, s in zip(canvas.shape, canvas.spacing, strict=True)]
-    field = rng.standard_normal(counts, dtype=np.float32) * np.float32(1.6)
+    shape = canvas.shape if box is None else canvas.z[box[0]].shape + canvas.x[box[1:]].shape
+    counts = [int(np.ceil(n * s / scale_mm)) + 2 for n, s in zip(shape, canvas.spacing, strict=True)]
+    # Interpolation takes away variance: 2/3 of it is left along each axis.
+    field = rng.standard_normal(counts, dtype=np.float32) * np.float32(1.5**1.5)
+    places = [np.arange(n) * (s / scale_mm) + rng.random() for n, s in zip(shape, canvas.spacing, strict=True)]
+    return interpolate(field, places)
+
+
+def interpolate(field: np.ndarray, places: list[np.ndarray]) -> np.ndarray:
+    """Read a 3-D field linearly at fractional indices given for each axis: a separable, fast enlargement."""
     for axis in (2, 1, 0):
-        position = np.linspace(0, counts[axis] - 1, canvas.shape[axis])
-        low = np.minimum(position.astype(int), counts[axis] - 2)
-        shape = [1, 1, 1]
-        shape[axis] = -1
-        share = (position - low).astype(np.float32).reshape(shape)
+        position = np.clip(places[axis], 0, field.shape[axis] - 1)
+        low = np.minimum(position.astype(int), field.shape[axis] - 2)
+        along = [1, 1, 1]
+        along[axis] = -1
+        share = (position - low).astype(np.float32).reshape(along)
         lower = np.take(field, low, axis=axis)
         field = np.take(field, low + 1, axis=axis)
         field -= lower
@@ -130,62 +138,82 @@ def smooth_field(rng: np.random.Generator, canvas: Canvas, scale_mm: float) -> n
     return field
 
 
-def tubes(canvas: Canvas, points: np.ndarray, radii: np.ndarray, step: np.ndarray,
-          rng: np.random.Generator) -> np.ndarray:  # fmt: skip
-    """Coverage (slice, row, column) of tubes given as dense samples along their centrelines.
+def tubes(canvas: Canvas, points: np.ndarray, radii: np.ndarray, step: float | np.ndarray,
+          rng: np.random.Generator) -> tuple[Box, np.ndarray]:  # fmt: skip
+    """A block of the canvas and its coverage (0…1) by tubes given as dense samples of their centrelines.
 
-    ``points`` (n, 3) patient mm, ``radii`` (n,) mm, ``step`` (n,) mm of centreline that
-    each sample stands for. Tubes wider than the grid are unions of balls; thinner ones
-    are dust: grains of known volume, each shared among its eight nearest voxels, so
-    that a vessel below a voxel keeps its true mass.
+    ``points`` (n, 3) patient mm, ``radii`` (n,) mm, ``step`` mm of centreline that each
+    sample stands for. Tubes wider than the grid are unions of balls; thinner ones are
+    dust: grains of known volume, each shared among its eight nearest voxels, so that a
+    vessel far below a voxel keeps its true mass.
     """
-    cover = np.zeros(canvas.shape, np.float32)
-    wide = radii > 0.8 * max(canvas.spacing)
-    _add_balls(canvas, cover, points[wide], radii[wide])
-    cover += _dust(canvas, points[~wide], radii[~wide], step[~wide], rng)
-    return np.minimum(cover, 1.0, out=cover)
-
-
-def _add_balls(canvas: Canvas, cover: np.ndarray, points: np.ndarray, radii: np.ndarray) -> None:
-    if not len(points):
-        return
+    reach = float(radii.max()) + 2 * max(canvas.spacing)
     index = canvas.index(points)
-    spacing = np.array(canvas.spacing)
+    first = np.floor(index.min(axis=0) - reach / np.array(canvas.spacing)).astype(int)
+    last = np.ceil(index.max(axis=0) + reach / np.array(canvas.spacing)).astype(int) + 1
+    first, last = np.clip(first, 0, canvas.shape), np.clip(last, 0, canvas.shape)
+    box: Box = tuple(slice(int(a), int(max(a, b))) for a, b in zip(first, last, strict=True))  # type: ignore
+    cover = np.zeros(tuple(s.stop - s.start for s in box), np.float32)
+    if cover.size:
+        wide = radii > 0.8 * max(canvas.spacing)
+        step = np.broadcast_to(step, len(points))
+        _add_balls(canvas, cover, index[wide] - first, radii[wide])
+        _add_dust(canvas, cover, index[~wide] - first, radii[~wide], step[~wide], rng)
+    return box, np.minimum(cover, 1.0, out=cover)
+
+
+def _add_balls(canvas: Canvas, cover: np.ndarray, index: np.ndarray, radii: np.ndarray) -> None:
+    """Raise ``cover`` to that of balls at fractional ``index`` (n, 3), in groups of like size."""
+    spacing = np.array(canvas.spacing, np.float32)
     flat = cover.reshape(-1)
     size = np.ceil(radii / 1.5).astype(int)
     for group in np.unique(size):
-        chosen = size == group
         reach = np.ceil((1.5 * group + canvas.soft) / spacing).astype(int)
         offsets = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in reach], indexing="ij"), -1).reshape(-1, 3)
-        for part in np.array_split(np.flatnonzero(chosen), 1 + chosen.sum() * len(offsets) // 2_000_000):
-            voxel = np.rint(index[part]).astype(int)[:, None, :] + offsets
-            away = ((voxel - index[part][:, None, :]) * spacing).astype(np.float32)
+        chosen = np.flatnonzero(size == group)
+        for part in np.array_split(chosen, 1 + len(chosen) * len(offsets) // 1_000_000):
+            nearest = np.rint(index[part]).astype(int)
+            away = (offsets[None] - (index[part] - nearest)[:, None]).astype(np.float32) * spacing
             share = canvas.cover(np.sqrt((away**2).sum(-1)) - radii[part, None].astype(np.float32))
-            keep = (share > 0) & ((voxel >= 0) & (voxel < canvas.shape)).all(-1)
-            np.maximum.at(flat, np.ravel_multi_index(tuple(voxel[keep].T), canvas.shape), share[keep])
+            which, offset = np.nonzero(share > 0)
+            voxel = nearest[which] + offsets[offset]
+            inside = ((voxel >= 0) & (voxel < cover.shape)).all(1)
+            at = np.ravel_multi_index(tuple(voxel[inside].T), cover.shape)
+            np.maximum.at(flat, at, share[which, offset][inside])
 
 
-def _dust(canvas: Canvas, points: np.ndarray, radii: np.ndarray, step: np.ndarray,
-          rng: np.random.Generator) -> np.ndarray:  # fmt: skip
+def _add_dust(canvas: Canvas, cover: np.ndarray, index: np.ndarray, radii: np.ndarray, step: np.ndarray,
+              rng: np.random.Generator) -> None:  # fmt: skip
+    """Add thin tubes to ``cover`` as grains whose volumes sum to the tube's, trilinearly shared."""
     grains = np.maximum(1, np.ceil((radii / 0.5) ** 2)).astype(int)
-    which = np.repeat(np.arange(len(points)), grains)
+    which = np.repeat(np.arange(len(index)), grains)
     around = rng.standard_normal((len(which), 3), dtype=np.float32)
-    around *= (radii[which] / np.sqrt(5.0))[:, None]  # the spread of a full ball of that radius
-    where = canvas.index(points[which] + around)
+    around *= (0.5 * radii[which])[:, None]  # a disc's spread along a diameter is half its radius
+    where = index[which] + around / np.array(canvas.spacing)
     volume = (np.pi * radii**2 * step / grains)[which] / np.prod(canvas.spacing)
-    inside = ((where >= 0) & (where < np.array(canvas.shape) - 1.001)).all(1)
+    inside = ((where >= 0) & (where < np.array(cover.shape) - 1.001)).all(1)
     where, volume = where[inside], volume[inside]
     low = where.astype(int)
     share = where - low
-    strides = (canvas.shape[1] * canvas.shape[2], canvas.shape[2], 1)
-    base = low @ np.array(strides)
+    base = (low[:, 0] * cover.shape[1] + low[:, 1]) * cover.shape[2] + low[:, 2]
     voxels, weights = [], []
-    for corner in np.ndindex(2, 2, 2):
-        weight = volume.copy()
-        for axis in range(3):
-            weight *= share[:, axis] if corner[axis] else 1.0 - share[:, axis]
-        voxels.append(base + int(np.dot(corner, strides)))
-        weights.append(weight)
-    size = int(np.prod(canvas.shape))
-    total = np.bincount(np.concatenate(voxels), np.concatenate(weights), minlength=size)
-    return total.reshape(canvas.shape).astype(np.float32)
+    for up in np.ndindex(2, 2, 2):
+        voxels.append(base + (up[0] * cover.shape[1] + up[1]) * cover.shape[2] + up[2])
+        parts = [share[:, axis] if up[axis] else 1.0 - share[:, axis] for axis in range(3)]
+        weights.append(volume * parts[0] * parts[1] * parts[2])
+    total = np.bincount(np.concatenate(voxels), np.concatenate(weights), minlength=cover.size)
+    cover += total.reshape(cover.shape).astype(np.float32)
+
+
+def smooth_path(corners: list[tuple[float, float, float]], radii: list[float] | float,
+                step: float = 1.5) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Points (n, 3) every ``step`` mm along a rounded polygon through ``corners``, and their radii (n,)."""
+    points = np.array(corners, float)
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    at = np.linspace(0, length[-1], max(2, int(length[-1] / step) + 1))
+    path = np.stack([np.interp(at, length, p) for p in points.T], 1)
+    half = min(len(at) // 4, int(8 / step))
+    padded = np.concatenate([np.repeat(path[:1], half, 0), path, np.repeat(path[-1:], half, 0)])
+    kernel = np.ones(2 * half + 1) / (2 * half + 1)
+    path = np.stack([np.convolve(p, kernel, "valid") for p in padded.T], 1)
+    return path, np.interp(at, length, np.broadcast_to(radii, len(points)))

@@ -32,6 +32,8 @@ class Patient:
     age: float
     lung_hu: float
     gravity_hu: float
+    mottle_hu: float
+    dependent_hu: float
     emphysema: float
     aorta_hu: float
     right_heart_hu: float
@@ -42,6 +44,28 @@ class Patient:
     def wall(self) -> float:
         """Thickness of ribs and the muscles on them, in mm."""
         return 12.0 + self.muscle
+
+    @property
+    def vertebra(self) -> float:
+        """Height of one vertebra with its disc, in mm: eleven and a bit make up the lungs' height."""
+        return 0.088 * self.height
+
+    @property
+    def carina(self) -> float:
+        """Height z in mm at which the windpipe forks."""
+        return 0.62 * self.height
+
+    def hilum(self, side: int) -> tuple[float, float, float]:
+        """Where a side's main pulmonary artery ends (x, y, z) mm; ``side`` is -1 right, 1 left."""
+        return (side * 40.0, -16.0, self.carina - (20 if side < 0 else 16))
+
+    def lobe_root(self, side: int, lobe: str, vein: bool) -> tuple[float, float, float]:
+        """Where the artery (or vein) of ``lobe`` ("upper", "middle", "lower") enters it, (x, y, z) mm."""
+        along, back, down = {"upper": (4, -2, -6), "middle": (8, -8, 26), "lower": (7, 8, 34)}[lobe]
+        x, y, z = self.hilum(side)
+        if vein:
+            return (x - side * 6, y - 8, self.carina - (40 if lobe == "upper" else 60))
+        return (x + side * along, y + back, z - down)
 
     def u(self, z: np.ndarray) -> np.ndarray:
         """Height as a share of the lungs' height."""
@@ -92,6 +116,8 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         age=float(rng.uniform(0, 1)),
         lung_hu=float(rng.normal(-862, 24)),
         gravity_hu=float(rng.uniform(15, 90)),
+        mottle_hu=float(rng.uniform(10, 26)),
+        dependent_hu=float(max(0.0, rng.uniform(-120, 320))),
         emphysema=float(max(0.0, rng.uniform(-0.8, 1.0))),
         aorta_hu=float(aorta),
         right_heart_hu=float(right),
