@@ -6,7 +6,7 @@ one slice in ten and one voxel in ten thousand, so slices with tumour are drawn 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from imgaug.augmentables.segmaps import SegmentationMapsOnImage
-from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler, get_worker_info
+from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from .errors import SplitError
 from .preprocessing import SliceStack, open_stack, prepare, stacks_dir
@@ -100,6 +100,35 @@ def fit_frame(array: np.ndarray, frame: tuple[int, int], fill: float) -> np.ndar
     return array
 
 
+def patch_centre(mask: np.ndarray, patch: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+    """Choose the (row, column) that a training patch is centred on: near tumour if the slice holds any, else anywhere.
+
+    Tumour is put up to a third of the patch off the centre, or a network would learn that
+    tumours are in the middle.
+    """
+    held = np.argwhere(mask)
+    if not len(held):
+        return int(rng.integers(mask.shape[0])), int(rng.integers(mask.shape[1]))
+    row, column = held[rng.integers(len(held))]
+    return (
+        int(row + rng.integers(-(patch[0] // 3), patch[0] // 3 + 1)),
+        int(column + rng.integers(-(patch[1] // 3), patch[1] // 3 + 1)),
+    )
+
+
+def crop_around(array: np.ndarray, centre: tuple[int, int], size: tuple[int, int], fill: float) -> np.ndarray:
+    """Cut (rows, columns) around a centre out of (row, column, …); what lies outside the array is ``fill``."""
+    window = np.full((*size, *array.shape[2:]), fill, array.dtype)
+    here, there = [], []
+    for middle, length, limit in zip(centre, size, array.shape, strict=False):
+        first = middle - length // 2
+        start, stop = max(first, 0), min(first + length, limit)
+        here.append(slice(start, max(start, stop)))
+        there.append(slice(start - first, max(start, stop) - first))
+    window[tuple(there)] = array[tuple(here)]
+    return window
+
+
 def make_augmenter(settings: Augmentation, air: float) -> iaa.Augmenter:
     """Return the imgaug pipeline that moves image and mask together.
 
@@ -139,8 +168,8 @@ def augment(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Move (row, column, channel) image and (row, column) mask together; vary the image's intensity.
 
-    All randomness comes from ``rng``: imgaug is reseeded from it, so that every loader
-    worker, epoch and slice draws its own numbers and the same seed draws them again.
+    All randomness comes from ``rng``: imgaug is reseeded from it, because seeding NumPy or
+    torch does not reach imgaug's own generator, which forked workers would share.
     """
     augmenter.seed_(int(rng.integers(2**31)))
     image, moved = augmenter(image=image, segmentation_maps=SegmentationMapsOnImage(mask, shape=mask.shape))
@@ -153,20 +182,20 @@ def augment(
 
 
 class SliceDataset(Dataset):
-    """All slices of some patients. Item: (channels, rows, columns) float32, (1, rows, columns) float32, patient number.
+    """All slices of some patients, as tensors: image, mask, and the patient's number in ``stacks``.
 
-    The patient number indexes ``stacks`` and lets validation count per patient. With
-    ``augmented=True`` each item is moved and varied as the recipe says, by random numbers
-    that follow torch's seed.
+    ``dataset[item]`` is a slice as it is; ``dataset[item, seed]`` is a random variation of it
+    after the recipe's augmentation, always the same one for the same seed. So what is drawn
+    does not depend on how many workers draw it. Shapes: image (channels, rows, columns)
+    float32, mask (1, rows, columns) float32 of 0 and 1.
     """
 
-    def __init__(self, stacks: Sequence[SliceStack], recipe: Recipe, augmented: bool = False) -> None:
+    def __init__(self, stacks: Sequence[SliceStack], recipe: Recipe) -> None:
         self.stacks = list(stacks)
         self.recipe = recipe
         self.index = [(number, each) for number, stack in enumerate(self.stacks) for each in range(len(stack.ct))]
-        self.settings = recipe.augmentation if augmented else None
-        self.augmenter = make_augmenter(self.settings, recipe.intensity.air) if self.settings else None
-        self.rng: np.random.Generator | None = None
+        settings = recipe.augmentation
+        self.augmenter = make_augmenter(settings, recipe.intensity.air) if settings else None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -181,24 +210,49 @@ class SliceDataset(Dataset):
             flags.append(held)
         return np.concatenate(flags)
 
-    def __getitem__(self, item: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+    def __getitem__(self, item: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
+        item, seed = item if isinstance(item, tuple) else (item, None)
         number, index = self.index[item]
         stack = self.stacks[number]
-        image = fit_frame(read_channels(stack, index, self.recipe), self.recipe.frame, self.recipe.intensity.air)
-        mask = np.zeros(stack.ct.shape[1:], np.uint8) if stack.mask is None else np.asarray(stack.mask[index])
-        mask = fit_frame(mask, self.recipe.frame, 0)
-        if self.augmenter is not None:
-            image, mask = augment(image, mask, self.augmenter, self.settings, self._own_rng())
+        air, frame = self.recipe.intensity.air, self.recipe.frame
+        image = read_channels(stack, index, self.recipe)
+        mask = np.zeros(image.shape[:2], np.uint8) if stack.mask is None else np.asarray(stack.mask[index])
+        if seed is not None:
+            rng = np.random.default_rng(seed)
+            if self.recipe.patch:
+                frame = self.recipe.patch
+                # larger than needed, so that turning brings in more of the slice and not the fill
+                window = (frame[0] * 3 // 2, frame[1] * 3 // 2)
+                centre = patch_centre(mask, frame, rng)
+                image, mask = crop_around(image, centre, window, air), crop_around(mask, centre, window, 0)
+            else:
+                image, mask = fit_frame(image, frame, air), fit_frame(mask, frame, 0)
+            if self.augmenter is not None:
+                image, mask = augment(image, mask, self.augmenter, self.recipe.augmentation, rng)
+        image, mask = fit_frame(image, frame, air), fit_frame(mask, frame, 0)
         image = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)
         return torch.from_numpy(image), torch.from_numpy(mask[None].astype(np.float32)), number
 
-    def _own_rng(self) -> np.random.Generator:
-        # torch gives every worker of every epoch another seed (and, with no workers, the main
-        # process its own): following it is what keeps forked workers from drawing the same numbers
-        if self.rng is None:
-            worker = get_worker_info()
-            self.rng = np.random.default_rng(torch.initial_seed() if worker is None else worker.seed)
-        return self.rng
+
+class OversamplingSampler(WeightedRandomSampler):
+    """Draws (item, seed) pairs with replacement, one for each slice of an epoch, so that tumour is seen often.
+
+    Everything follows from ``seed`` and the epoch, which Lightning sets: epochs differ, and
+    an interrupted run goes on with the draws that it would have had.
+    """
+
+    def __init__(self, weights: np.ndarray, draws: int, seed: int) -> None:
+        super().__init__(weights.tolist(), draws, generator=torch.Generator())
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose draws come next."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        self.generator.manual_seed(int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0]))
+        for item in super().__iter__():
+            yield item, int(torch.randint(2**31, (), generator=self.generator))
 
 
 def tumour_weights(has_tumour: np.ndarray, tumour_fraction: float) -> np.ndarray:
@@ -229,16 +283,12 @@ class LungDataModule(pl.LightningDataModule):
         super().__init__()
         self.recipe = recipe
         self.workers = workers
-        self.train_set = SliceDataset(train, recipe, augmented=True)
+        self.train_set = SliceDataset(train, recipe)
         self.validation_set = SliceDataset(validation, recipe)
 
     def train_dataloader(self) -> DataLoader:
         weights = tumour_weights(self.train_set.has_tumour, self.recipe.tumour_fraction)
-        sampler = WeightedRandomSampler(
-            weights.tolist(),
-            self.recipe.slices_per_epoch,
-            generator=torch.Generator().manual_seed(self.recipe.seed),
-        )
+        sampler = OversamplingSampler(weights, self.recipe.slices_per_epoch, self.recipe.seed)
         return self._loader(self.train_set, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:

@@ -93,6 +93,7 @@ class Recipe:
     intensity: Intensity = field(default_factory=Intensity)
     augmentation: Augmentation | None = field(default_factory=Augmentation)
     context_mm: tuple[float, ...] = (-3.0, 0.0, 3.0)
+    patch: tuple[int, int] | None = (128, 128)
     tumour_fraction: float = 0.5
     validation_fraction: float = 0.15
     test_fraction: float = 0.25

@@ -6,6 +6,7 @@ whole epoch, so the Dice that picks a checkpoint is of the same kind as the one 
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -115,12 +116,16 @@ class LungSegmenter(pl.LightningModule):
         """Return logits (N, 1, H, W) for images (N, channels, H, W)."""
         return self.network(images.contiguous(memory_format=torch.channels_last))
 
+    def on_train_epoch_start(self) -> None:
+        # dropout's numbers follow from the epoch, so that a resumed run draws what it would have drawn
+        torch.manual_seed(self.recipe.seed + self.current_epoch)
+
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
         images, masks, _ = batch
         loss = self.loss(self(images), masks)
         if not torch.isfinite(loss):
             raise TrainingError(
-                f"the loss became {float(loss)} in epoch {self.current_epoch}, batch {batch_index}; "
+                f"the loss became {loss.item()} in epoch {self.current_epoch}, batch {batch_index}; "
                 "lower the learning rate or look for broken voxels with 'lungseg check'"
             )
         self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(images))
@@ -241,6 +246,7 @@ def train(
     best = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
     state = {key.removeprefix("network."): value for key, value in best["state_dict"].items()}
     split_dict = {role: list(ids) for role, ids in asdict(split).items()}
+    (run / "split.json").write_text(json.dumps(split_dict, indent=1))
     return save_weights(run / "weights.ckpt", recipe, state, split_dict)
 
 

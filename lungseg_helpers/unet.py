@@ -6,6 +6,7 @@ convolutions, batch normalisation and bilinear upsampling, as the reference proj
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .recipes import Recipe
+
+
+PRIOR = 0.01
+"""The tumour probability that an untrained network starts from: about that of a pixel in a tumour slice."""
 
 
 class DoubleConv(nn.Sequential):
@@ -36,10 +41,12 @@ class DecoderStage(nn.Module):
 
     def __init__(self, inputs: int, skips: int, outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.conv = DoubleConv(inputs + skips, outputs, dropout)
+        # a 1×1 convolution and bilinear upsampling commute: doing it first moves half the data
+        self.reduce = nn.Conv2d(inputs, skips, 1, bias=False)
+        self.conv = DoubleConv(2 * skips, outputs, dropout)
 
     def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
-        deep = F.interpolate(deep, size=skip.shape[2:], mode="bilinear", align_corners=False)
+        deep = F.interpolate(self.reduce(deep), size=skip.shape[2:], mode="bilinear", align_corners=False)
         return self.conv(torch.cat([skip, deep], dim=1))
 
 
@@ -64,6 +71,9 @@ class UNet(nn.Module):
             for deep, skip in zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True)
         )
         self.head = nn.Conv2d(widths[0], 1, 1)
+        # start from "tumour is rare": from 0.5 everywhere, the first hundreds of steps only learn the background
+        # (Lin et al., "Focal loss", ICCV 2017, section 4.1)
+        nn.init.constant_(self.head.bias, math.log(PRIOR / (1 - PRIOR)))
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
