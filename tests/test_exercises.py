@@ -1,0 +1,98 @@
+"""Every exercise: the solution passes, plausible wrong answers get a hint, an undone stub breaks nothing."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+from lungseg_helpers.exercises import CHECKS
+from lungseg_helpers.show import check
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+
+
+def solutions() -> dict:
+    """Return all solutions by name."""
+    found = {}
+    for path in sorted((NOTEBOOKS / "solutions").glob("[0-9]*.py")):
+        spec = importlib.util.spec_from_file_location("solution_" + path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found |= {name: thing for name, thing in vars(module).items() if name in CHECKS}
+    return found
+
+
+WRONG = {
+    "apply_window": [
+        lambda hu, level, width: (hu - (level - width / 2)) / width,
+        lambda hu, level, width: np.clip((hu - level + width) / (2 * width), 0, 1),
+        lambda hu, level, width: np.clip((hu + 1350) / 1500, 0, 1),
+    ],
+    "slices_for": [
+        lambda mm, slice_mm: round(mm * slice_mm),
+        lambda mm, slice_mm: mm / slice_mm,
+        lambda mm, slice_mm: 30,
+    ],
+    "sampling_weights": [
+        lambda flags: np.ones(len(flags)),
+        lambda flags: np.where(flags, 1.0, 0.0),
+        lambda flags: np.where(flags, 2.0, 1.0),
+    ],
+    "conv_parameters": [
+        lambda inputs, outputs, size: inputs * outputs * size**2,
+        lambda inputs, outputs, size: inputs * outputs * size + outputs,
+        lambda inputs, outputs, size: inputs * outputs * size**2 + inputs,
+    ],
+    "soft_dice": [
+        lambda probability, target: (probability * target).sum() / (probability.sum() + target.sum()),
+        lambda probability, target: 1 - 2 * (probability * target).sum() / (probability.sum() + target.sum()),
+        lambda probability, target: 2 * ((probability > 0.5) * target).sum() / ((probability > 0.5).sum() + target.sum()),
+    ],
+    "patient_dice": [
+        lambda a, b: (2 * (a & b).sum() + 1e-6) / (a.sum() + b.sum() + 1e-6),
+        lambda a, b: (a & b).sum() / max(1, (a | b).sum()),
+        lambda a, b: 2 * (a & b).sum() / max(1, a.sum() + b.sum()),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_solution_passes(name, capsys):
+    check(solutions()[name])
+    assert capsys.readouterr().out == f"{name}: right.\n"
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_wrong_answers_get_a_hint(name, capsys):
+    assert len(WRONG[name]) >= 2
+    hints = set()
+    for wrong in WRONG[name]:
+        wrong.__name__ = name
+        check(wrong)
+        line = capsys.readouterr().out
+        assert line.startswith(f"{name}: not right yet. ") and len(line) > len(name) + 40
+        hints.add(line)
+    assert len(hints) > 1, "every mistake gets the same hint"
+
+
+def test_undone_and_broken_answers_do_not_stop_a_notebook(capsys):
+    def apply_window(hu, level, width):
+        raise NotImplementedError
+
+    check(apply_window)
+    assert "not yet" in capsys.readouterr().out
+    for broken in (lambda hu, level, width: hu.nothing, lambda hu: hu, lambda hu, level, width: None):
+        broken.__name__ = "apply_window"
+        check(broken)
+        assert "not right yet" in capsys.readouterr().out
+
+
+def test_every_exercise_is_asked_in_its_notebook():
+    asked = set()
+    for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"):
+        code = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+        asked |= set(re.findall(r"^check\((\w+)\)", code, re.M))
+    assert asked == set(CHECKS)
