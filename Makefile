@@ -18,7 +18,7 @@ venv: $(STAMP)
 # imaug asks for opencv-python as well as opencv-python-headless; both write the same folder, and only
 # the headless one imports on a machine without a desktop's graphics libraries: so it goes on top.
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "Python 3.11.4 or newer is needed; name one with: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall $$(grep '^opencv-python-headless==' requirements.lock)
