@@ -42,9 +42,7 @@ DataOption = Annotated[
     str | None,
     typer.Option("--data", help="phantom, real, decathlon, or a folder.  [default: LUNGSEG_DATA or phantom]"),
 ]
-ProfileOption = Annotated[
-    Profile | None, typer.Option(help="Sizes and budget.  [default: LUNGSEG_PROFILE or laptop]")
-]
+ProfileOption = Annotated[Profile | None, typer.Option(help="Sizes and budget.  [default: LUNGSEG_PROFILE or laptop]")]
 RecipeOption = Annotated[RecipeName | None, typer.Option(help="Which pipeline.  [default: LUNGSEG_RECIPE or course]")]
 DeviceOption = Annotated[Device, typer.Option(help="Where the network runs.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes side by side.  [default: all cores]")]
@@ -112,7 +110,8 @@ def train(
     from dataclasses import replace
 
     from .dataset import LungDataModule, open_split
-    from .training import run_dir, train
+    from .training import train
+    from .weights import run_dir
 
     chosen = _recipe(recipe, profile)
     chosen = replace(chosen, epochs=epochs) if epochs else chosen
@@ -132,7 +131,8 @@ def predict(
     """Segment scans: SCAN.nii.gz becomes OUT/SCAN_pred.nii.gz, in the scan's own grid."""
     from .inference import predict_cases
     from .sources import cases_of
-    from .training import SHIPPED_WEIGHTS, load_weights, pick_device
+    from .training import pick_device
+    from .weights import SHIPPED_WEIGHTS, load_weights
 
     chosen = pick_device(device.value)
     network, recipe, _ = load_weights(weights or SHIPPED_WEIGHTS)
@@ -195,7 +195,8 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"lungseg: {where}{error.strerror or error}; check the path, the disk and the permissions", file=sys.stderr)
+        what = error.strerror or error
+        print(f"lungseg: {where}{what}; check the path, the disk and the permissions", file=sys.stderr)
         sys.exit(1)
 
 

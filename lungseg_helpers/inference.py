@@ -66,9 +66,7 @@ def _batch(stack: SliceStack, indices: range, recipe: Recipe, frame: tuple[int, 
     return torch.from_numpy(np.stack(slices).transpose(0, 3, 1, 2).astype(np.float32))
 
 
-def predict_case(
-    network: UNet, recipe: Recipe, case: Case, device: str = "cpu", progress: bool = False
-) -> Prediction:
+def predict_case(network: UNet, recipe: Recipe, case: Case, device: str = "cpu", progress: bool = False) -> Prediction:
     """Read one scan and segment it. Raises :class:`ScanError` where the scan cannot be used."""
     scan = read_scan(case.image)
     stack = make_stack(Case(case.id, case.image), recipe, scan)

@@ -1,4 +1,4 @@
-"""Losses, the LightningModule, and one function that builds the Trainer.
+"""The LightningModule, and one function that builds the Trainer.
 
 Validation counts true positives, false positives and false negatives per patient over the
 whole epoch, so the Dice that picks a checkpoint is of the same kind as the one reported.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
+import shutil
 import sys
 import warnings
 from collections.abc import Sequence
@@ -17,78 +17,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from .dataset import LungDataModule, Split
-from .errors import RecipeError, TrainingError, WeightsError
+from .errors import RecipeError, TrainingError
+from .losses import LOSSES
 from .recipes import Recipe
-from .sources import dataset_root
-from .unet import UNet, build_unet
-
-
-def soft_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Return 1 - soft Dice over all pixels of the batch; a scalar between 0 and 1.
-
-    ``logits`` and ``target`` (0 or 1) have shape (N, 1, H, W). Pooling over the batch
-    keeps tumour-free slices from each scoring 0 or 1 by themselves. After Milletari,
-    Navab and Ahmadi, "V-Net", 3DV 2016, with the denominator not squared. A batch with
-    no tumour at all gives (nearly) 1 whatever is predicted small: the added 1 voxel in
-    numerator and denominator only prevents 0/0.
-    """
-    probability = logits.float().sigmoid()
-    overlap = (probability * target).sum()
-    return 1 - (2 * overlap + 1) / (probability.sum() + target.sum() + 1)
-
-
-def bce_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the mean binary cross-entropy over all pixels, from logits (N, 1, H, W); a scalar."""
-    return F.binary_cross_entropy_with_logits(logits.float(), target)
-
-
-def dice_bce_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the sum of soft Dice and binary cross-entropy: overlap to aim at, a gradient everywhere."""
-    return soft_dice_loss(logits, target) + bce_loss(logits, target)
-
-
-ROOT = Path(__file__).resolve().parent.parent
-"""The folder of the course: the package is installed from it, editable, so weights and outputs lie beside it."""
-
-SHIPPED_WEIGHTS = ROOT / "data" / "weights" / "course.ckpt"
-"""The weights that come with the course, trained on phantoms."""
-
-
-def outputs_dir() -> Path:
-    """Return the folder of everything a run makes: ``LUNGSEG_OUTPUTS``, else the course's ``outputs``."""
-    return Path(os.environ.get("LUNGSEG_OUTPUTS") or ROOT / "outputs").expanduser()
-
-
-def run_dir(data: str | Path | None, recipe: Recipe) -> Path:
-    """Return the folder of the run of a recipe, in its size, on a data set."""
-    size = "x".join(map(str, recipe.widths))
-    return outputs_dir() / "runs" / f"{dataset_root(data).name}-{recipe.name}-{size}"
-
-
-def find_weights(run: Path) -> Path:
-    """Return the weights that this run trained, or the shipped ones, with a line on stderr that says which."""
-    if (trained := run / "weights.ckpt").is_file():
-        return trained
-    print(f"no weights in {run.name} yet: using the shipped {SHIPPED_WEIGHTS.name}", file=sys.stderr)
-    return SHIPPED_WEIGHTS
-
-
-def pick_device(device: str = "auto") -> str:
-    """Return ``"cuda"`` or ``"cpu"``; raises :class:`TrainingError` where a GPU is asked for and there is none."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("--device cuda: torch sees no GPU here; use --device cpu, or install a CUDA build of torch")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-LOSSES = {"bce": bce_loss, "dice": soft_dice_loss, "dice_bce": dice_bce_loss}
+from .unet import build_unet
+from .weights import save_weights
 
 
 class LungSegmenter(pl.LightningModule):
@@ -96,7 +37,8 @@ class LungSegmenter(pl.LightningModule):
 
     ``recipe`` is a :meth:`Recipe.to_dict`, so that a checkpoint holds plain values and
     loads with ``weights_only=True``. Logs ``train_loss``, ``val_loss`` and ``val_dice``:
-    the mean over validation patients of the Dice of the whole stack.
+    the mean over validation patients of the Dice of the whole stack. ``history`` keeps
+    one row an epoch, across interruptions.
     """
 
     def __init__(self, recipe: dict[str, Any], patients: Sequence[str] = ()) -> None:
@@ -110,7 +52,10 @@ class LungSegmenter(pl.LightningModule):
         self.network = build_unet(self.recipe)
         # NHWC in memory: convolutions on CPU and tensor cores run faster on it, results are the same
         self.network.to(memory_format=torch.channels_last)
-        self.register_buffer("counts", torch.zeros(max(1, len(self.patients)), 3, dtype=torch.float64), persistent=False)
+        counts = torch.zeros(max(1, len(self.patients)), 3, dtype=torch.float64)
+        self.register_buffer("counts", counts, persistent=False)
+        self.losses: dict[str, list[Tensor]] = {"train": [], "validation": []}
+        self.history: list[dict[str, float]] = []
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, 1, H, W) for images (N, channels, H, W)."""
@@ -128,23 +73,38 @@ class LungSegmenter(pl.LightningModule):
                 f"the loss became {loss.item()} in epoch {self.current_epoch}, batch {batch_index}; "
                 "lower the learning rate or look for broken voxels with 'lungseg check'"
             )
+        self.losses["train"].append(loss.detach())
         self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(images))
         return loss
 
     def on_validation_epoch_start(self) -> None:
         self.counts.zero_()
+        self.losses["validation"].clear()
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> None:
         images, masks, patients = batch
         logits = self(images).float()
-        self.log("val_loss", self.loss(logits, masks), batch_size=len(images))
+        loss = self.loss(logits, masks)
+        self.losses["validation"].append(loss)
+        self.log("val_loss", loss, batch_size=len(images))
         predicted = logits.sigmoid() > self.recipe.threshold
         truth = masks > 0.5
         for column, pixels in enumerate((predicted & truth, predicted & ~truth, ~predicted & truth)):
             self.counts[:, column].index_add_(0, patients, pixels.sum(dim=(1, 2, 3)).double())
 
     def on_validation_epoch_end(self) -> None:
-        self.log("val_dice", patient_dice(self.counts).nanmean(), prog_bar=True)
+        val_dice = patient_dice(self.counts).nanmean()
+        self.log("val_dice", val_dice, prog_bar=True)
+        if self.losses["train"]:
+            means = {f"{role}_loss": float(torch.stack(found).mean()) for role, found in self.losses.items()}
+            self.history.append({"epoch": self.current_epoch, **means, "validation_dice": float(val_dice)})
+            self.losses["train"].clear()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = list(checkpoint["history"])
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimiser = torch.optim.AdamW(
@@ -170,6 +130,13 @@ def patient_dice(counts: Tensor) -> Tensor:
     """
     true_positive, false_positive, false_negative = counts.unbind(dim=1)
     return 2 * true_positive / (2 * true_positive + false_positive + false_negative)
+
+
+def pick_device(device: str = "auto") -> str:
+    """Return ``"cuda"`` or ``"cpu"``; raises :class:`TrainingError` where a GPU is asked for and there is none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("--device cuda: torch sees no GPU here; use --device cpu, or install a CUDA build of torch")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def choose_precision(device: str = "auto") -> str:
@@ -198,7 +165,7 @@ def _seconds(dtype: torch.dtype, repeats: int = 5) -> float:
 
 
 def build_trainer(recipe: Recipe, run: Path, device: str = "auto", progress: bool = True) -> pl.Trainer:
-    """Build the Trainer that writes a run to ``run``: curves (TensorBoard and CSV) and checkpoints.
+    """Build the Trainer that writes a run to ``run``: TensorBoard curves and checkpoints.
 
     ``checkpoints/best.ckpt`` has the highest validation Dice, ``checkpoints/last.ckpt`` is
     what an interrupted run goes on from.
@@ -219,35 +186,44 @@ def build_trainer(recipe: Recipe, run: Path, device: str = "auto", progress: boo
         gradient_clip_val=1.0,
         num_sanity_val_steps=0,
         log_every_n_steps=10,
-        logger=[TensorBoardLogger(run, "", "tensorboard"), CSVLogger(run, "", "curves")],
+        logger=TensorBoardLogger(run, "", "tensorboard"),
         callbacks=callbacks,
         enable_progress_bar=progress,
         enable_model_summary=False,
     )
 
 
-def train(
-    data: LungDataModule, split: Split, run: Path, device: str = "auto", progress: bool = True, resume: bool = True
-) -> Path:
+def train(data: LungDataModule, split: Split, run: Path, device: str = "auto", progress: bool = True) -> Path:
     """Train the recipe's network and return the path of the slim weights file ``run/weights.ckpt``.
 
-    The split is stored beside it as ``split.json``. With ``resume`` an interrupted run goes
-    on from its last epoch, if it is of the same recipe.
+    ``split.json`` (the patients by role) and ``curves.csv`` (one row an epoch) lie beside
+    it. A run of the same recipe and patients that was interrupted goes on from its last
+    epoch; a finished one is returned as it is; one of another recipe begins anew.
     """
     recipe = data.recipe
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
+    roles = {role: list(ids) for role, ids in asdict(split).items()}
+    last, weights, split_file = run / "checkpoints" / "last.ckpt", run / "weights.ckpt", run / "split.json"
+    same = last.exists() and split_file.exists() and json.loads(split_file.read_text()) == roles
+    same = same and _read(last)["hyper_parameters"]["recipe"] == recipe.to_dict()
+    if same and weights.exists():
+        print(f"{run.name} is trained already: using it (delete {run} to train again)", file=sys.stderr)
+        return weights
+    if not same:
+        shutil.rmtree(run / "checkpoints", ignore_errors=True)
+        weights.unlink(missing_ok=True)
+    split_file.write_text(json.dumps(roles, indent=1))
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     module = LungSegmenter(recipe.to_dict(), [stack.id for stack in data.validation_set.stacks])
-    last = run / "checkpoints" / "last.ckpt"
-    go_on = resume and last.exists() and _hyper_parameters(last).get("recipe") == recipe.to_dict()
     trainer = build_trainer(recipe, run, device, progress)
-    trainer.fit(module, data, ckpt_path=last if go_on else None, weights_only=True)
-    best = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
+    trainer.fit(module, data, ckpt_path=last if same else None, weights_only=True)
+    if trainer.interrupted:
+        raise TrainingError(f"{run}: interrupted; the same command goes on from the last whole epoch")
+    pd.DataFrame(module.history).to_csv(run / "curves.csv", index=False)
+    best = _read(run / "checkpoints" / "best.ckpt")
     state = {key.removeprefix("network."): value for key, value in best["state_dict"].items()}
-    split_dict = {role: list(ids) for role, ids in asdict(split).items()}
-    (run / "split.json").write_text(json.dumps(split_dict, indent=1))
-    return save_weights(run / "weights.ckpt", recipe, state, split_dict)
+    return save_weights(weights, recipe, state, roles)
 
 
 def quiet_lightning() -> None:
@@ -258,33 +234,5 @@ def quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def save_weights(path: Path, recipe: Recipe, state: dict[str, Tensor], split: dict[str, list[str]]) -> Path:
-    """Write what prediction needs and nothing else: the recipe, the network's weights, the patients by role."""
-    partial = path.with_suffix(".partial")
-    torch.save({"recipe": recipe.to_dict(), "state_dict": state, "split": split}, partial)
-    partial.replace(path)
-    return path
-
-
-def load_weights(path: Path) -> tuple[UNet, Recipe, dict[str, list[str]]]:
-    """Load a weights file: the network in evaluation mode, its recipe, and which patients had which role.
-
-    Loads with ``weights_only=True``, so a file from elsewhere runs no code. Raises
-    :class:`WeightsError` where the file is missing or is not one of this course's.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file; train first ('lungseg train') or name another")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        recipe = Recipe.from_dict(content["recipe"])
-        network = build_unet(recipe)
-        network.load_state_dict({key: value.float() for key, value in content["state_dict"].items()})
-    except Exception as error:  # torch.load raises whatever the broken file leads it to
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: not a weights file of this course ({reason}); use one that it wrote") from error
-    return network.to(memory_format=torch.channels_last).eval(), recipe, content.get("split", {})
-
-
-def _hyper_parameters(checkpoint: Path) -> dict[str, Any]:
-    return torch.load(checkpoint, map_location="cpu", weights_only=True).get("hyper_parameters", {})
+def _read(checkpoint: Path) -> dict[str, Any]:
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from .recipes import Recipe
 
-
 PRIOR = 0.01
 """The tumour probability that an untrained network starts from: about that of a pixel in a tumour slice."""
 
@@ -62,8 +61,7 @@ class UNet(nn.Module):
         super().__init__()
         self.stride = 2 ** (len(widths) - 1)
         self.encoder = nn.ModuleList(
-            DoubleConv(before, width, dropout)
-            for before, width in zip((inputs, *widths[:-1]), widths, strict=True)
+            DoubleConv(before, width, dropout) for before, width in zip((inputs, *widths[:-1]), widths, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
         self.decoder = nn.ModuleList(

@@ -74,7 +74,13 @@ def draw_slice(
             ax.plot(*outline(mask, spacing), **style)
     if note:
         ax.text(
-            0.02, 0.98, note, transform=ax.transAxes, color="white", va="top", fontsize=9,
+            0.02,
+            0.98,
+            note,
+            transform=ax.transAxes,
+            color="white",
+            va="top",
+            fontsize=9,
             bbox={"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2},
         )
     ax.set_xlim(extent[:2])
@@ -87,8 +93,15 @@ def add_legend(ax: Axes, truth: bool, prediction: bool) -> None:
     if styles:
         handles = [Line2D([], [], **style) for style in styles]
         ax.legend(
-            handles=handles, loc="lower left", ncols=len(handles), fontsize=9, framealpha=0.6,
-            facecolor="black", edgecolor="none", labelcolor="white", handlelength=3,
+            handles=handles,
+            loc="lower left",
+            ncols=len(handles),
+            fontsize=9,
+            framealpha=0.6,
+            facecolor="black",
+            edgecolor="none",
+            labelcolor="white",
+            handlelength=3,
         )
 
 
@@ -105,7 +118,8 @@ def draw_gallery(
     figure, axes = plt.subplots(1, len(indices), figsize=(3.2 * len(indices), 3.2), squeeze=False, layout="constrained")
     for ax, index in zip(axes[0], indices, strict=True):
         masks = [None if mask is None else mask[index] for mask in (truth, prediction)]
-        draw_slice(ax, ct[index], spacing[1:], *masks, window=window, note=f"slice {index}, z {index * spacing[0]:.0f} mm")
+        note = f"slice {index + 1}/{len(ct)}"
+        draw_slice(ax, ct[index], spacing[1:], *masks, window=window, note=note)
         ax.set_axis_off()
     add_legend(axes[0, 0], truth is not None, prediction is not None)
     if title:
@@ -156,8 +170,16 @@ def save_video(animation: ArtistAnimation, path: Path, frames_per_second: int = 
     writer = FFMpegWriter(
         frames_per_second,
         codec="libx264",
-        extra_args=["-pix_fmt", "yuv420p", "-crf", "20", "-movflags", "+faststart",
-                    "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2"],
+        extra_args=[
+            "-pix_fmt",
+            "yuv420p",
+            "-crf",
+            "20",
+            "-movflags",
+            "+faststart",
+            "-vf",
+            "pad=ceil(iw/2)*2:ceil(ih/2)*2",
+        ],
     )
     try:
         animation.save(partial, writer=writer)
@@ -197,6 +219,13 @@ def film(
     view = open_view(scan, truth=label, prediction=prediction)
     name = case_id(scan)
     return case_video(
-        view.ct, view.spacing, Path(folder) / f"{name}.mp4", view.masks.get("truth"), view.masks.get("prediction"),
-        window, name, view.z_mm, progress,
+        view.ct,
+        view.spacing,
+        Path(folder) / f"{name}.mp4",
+        view.masks.get("truth"),
+        view.masks.get("prediction"),
+        window,
+        name,
+        view.z_mm,
+        progress,
     )

@@ -12,18 +12,18 @@ import torch
 from lungseg_helpers.dataset import LungDataModule, Split
 from lungseg_helpers.errors import RecipeError, TrainingError, WeightsError
 from lungseg_helpers.inference import predict_stack
+from lungseg_helpers.losses import LOSSES
 from lungseg_helpers.metrics import dice
 from lungseg_helpers.preprocessing import make_stack
 from lungseg_helpers.training import (
-    LOSSES,
     LungSegmenter,
     choose_precision,
-    load_weights,
     patient_dice,
     pick_device,
     train,
     warm_cosine,
 )
+from lungseg_helpers.weights import load_weights
 
 SPLIT = Split(("a",), ("b",), ("c",))
 
@@ -77,9 +77,12 @@ def test_learns_and_reports_the_dice_of_whole_patients(data, tmp_path):
     assert json.loads((tmp_path / "run" / "split.json").read_text()) == split
     stack = data.validation_set.stacks[0]
     found = dice(stack.mask, predict_stack(network, recipe, stack) > recipe.threshold)
-    curves = pd.read_csv(tmp_path / "run" / "curves" / "metrics.csv")
+    curves = pd.read_csv(tmp_path / "run" / "curves.csv")
     assert found > 0.6
-    assert found == pytest.approx(curves["val_dice"].max(), abs=1e-3)
+    assert found == pytest.approx(curves["validation_dice"].max(), abs=1e-3)
+    assert list(curves["epoch"]) == list(range(12))
+    changed = path.stat().st_mtime_ns
+    assert train(data, SPLIT, tmp_path / "run", "cpu", progress=False).stat().st_mtime_ns == changed, "trained again"
 
 
 def test_resumed_run_equals_an_undisturbed_one(data, tmp_path):
@@ -101,6 +104,7 @@ def test_resumed_run_equals_an_undisturbed_one(data, tmp_path):
     resumed = load_weights(train(data, SPLIT, tmp_path / "cut", "cpu", progress=False))[0]
     for (name, one), two in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, two), name
+    assert (tmp_path / "cut" / "curves.csv").read_text() == (tmp_path / "whole" / "curves.csv").read_text()
 
 
 def test_nonsense_stops_with_a_line(data, tmp_path):
