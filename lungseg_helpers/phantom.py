@@ -20,7 +20,7 @@ from .phantom_thorax import Phantom, make_phantom
 
 __all__ = ["VERSION", "Phantom", "make_phantom", "write_dataset"]
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same seed gives another phantom, so that older files are made afresh."""
 
 
@@ -35,7 +35,8 @@ def write_dataset(out: Path, cases: int = 24, unlabelled: int = 4, seed: int = 2
     """
     out = Path(out)
     if cases < 1 or unlabelled < 0:
-        raise SourceError(f"phantom set {out}: {cases} labelled and {unlabelled} unlabelled cases; ask for at least 1 and 0")
+        raise SourceError(f"phantom set {out}: cannot make {cases} labelled and {unlabelled} unlabelled cases; "
+                          "ask for at least 1 and 0")  # fmt: skip
     for folder in ("imagesTr", "labelsTr", "imagesTs"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     names = [f"lung_{i:03d}" for i in range(1, cases + unlabelled + 1)]

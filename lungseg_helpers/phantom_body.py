@@ -41,7 +41,8 @@ def _skin_distance(canvas: Canvas, patient: Patient, rng: np.random.Generator) -
     z = canvas.z[:, None, None]
     u = patient.u(z)
     level = np.clip(z, -60, 0.62 * patient.height)
-    shoulder = np.interp(u, [0.5, 0.75, 0.95, 1.1, 1.4], [0, 14, 42, 56, 48] if patient.arms_up else [0, 12, 38, 40, 10])
+    wider = [0, 14, 42, 56, 48] if patient.arms_up else [0, 12, 38, 40, 10]
+    shoulder = np.interp(u, [0.5, 0.75, 0.95, 1.1, 1.4], wider)
     width = patient.cage_half_width(level) + patient.wall + patient.fat + shoulder
     front = patient.cage_front(np.minimum(z, patient.height)) - patient.wall - 2 - 0.8 * patient.fat
     back = patient.cage_back(np.minimum(z, patient.height)) + 24 + 0.6 * patient.fat + 1.0 * patient.muscle
@@ -90,9 +91,10 @@ def _muscle_thickness(canvas: Canvas, patient: Patient) -> np.ndarray:
     flank = np.exp(-(((x - patient.half_width) / 45) ** 2) - ((y - 15) / 45) ** 2)
     blade = np.exp(-(((x - 100) / 40) ** 2) - ((y - 45) / 40) ** 2)
     erector = np.exp(-(((x - 34) / 26) ** 2) - ((y - 66) / 30) ** 2)
-    girdle = np.clip((u - 0.85) / 0.15, 0, 1.2).astype(np.float32)
+    girdle = np.clip((u - 0.8) / 0.18, 0, 1.3).astype(np.float32)
     thick = 9.5 + patient.muscle * (0.7 * flank + 2.0 * erector)
-    return thick + patient.muscle * upper * (1.3 * pectoral + 1.6 * blade + 0.5 * flank) + 26 * girdle * np.clip((y + 70) / 50, 0, 1)
+    thick = thick + patient.muscle * upper * (1.3 * pectoral + 1.6 * blade + 0.5 * flank)
+    return thick + (2.2 * patient.muscle + 12) * girdle * np.clip((y + 75) / 40, 0, 1) * (0.7 + 0.6 * flank)
 
 
 def _paint_surroundings(canvas: Canvas, patient: Patient, skin: np.ndarray, waves: np.ndarray,

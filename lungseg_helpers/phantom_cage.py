@@ -139,12 +139,13 @@ def paint_girdle(canvas: Canvas, patient: Patient, cage: np.ndarray, rng: np.ran
     spine_top = float(patient.cage_front(np.array(0.86 * h)))
     for side in (-1, 1):
         lift = rng.uniform(0, 25) + (20 if patient.arms_up else 0)
+        hand = 60 if patient.arms_up else -60
         path, radii = smooth_path(
             [(side * 20, spine_top - 10, 0.86 * h), (side * 70, spine_top - 12, 0.93 * h + 0.3 * lift),
-             (side * 115, spine_top + 30, 0.95 * h + lift), (side * 150, spine_top + 55, h + lift)], [9, 5.5, 5.5, 6])  # fmt: skip
+             (side * 115, spine_top + 30, 0.95 * h + lift), (side * 150, spine_top + 55, h + lift)],
+            [9, 5.5, 5.5, 6])  # fmt: skip
         head, head_radii = smooth_path(
-            [(side * 158, spine_top + 62, h + lift - 5), (side * 172, spine_top + 60, h + lift + (60 if patient.arms_up else -60))],
-            [21, 13])  # fmt: skip
+            [(side * 158, spine_top + 62, h + lift - 5), (side * 172, spine_top + 60, h + lift + hand)], [21, 13])
         for points, r in ((path, radii), (head, head_radii)):
-            canvas.blend(*tubes(canvas, points, r, 1.5, rng), 700.0)
-            canvas.blend(*tubes(canvas, points, np.maximum(r - 2, 1), 1.5, rng), 160.0)
+            canvas.blend(*tubes(canvas, points, r, 1.5), 700.0)
+            canvas.blend(*tubes(canvas, points, np.maximum(r - 2, 1), 1.5), 160.0)

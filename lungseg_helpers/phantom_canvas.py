@@ -138,8 +138,7 @@ def interpolate(field: np.ndarray, places: list[np.ndarray]) -> np.ndarray:
     return field
 
 
-def tubes(canvas: Canvas, points: np.ndarray, radii: np.ndarray, step: float | np.ndarray,
-          rng: np.random.Generator) -> tuple[Box, np.ndarray]:  # fmt: skip
+def tubes(canvas: Canvas, points: np.ndarray, radii: np.ndarray, step: float | np.ndarray) -> tuple[Box, np.ndarray]:
     """A block of the canvas and its coverage (0…1) by tubes given as dense samples of their centrelines.
 
     ``points`` (n, 3) patient mm, ``radii`` (n,) mm, ``step`` mm of centreline that each
@@ -158,7 +157,7 @@ def tubes(canvas: Canvas, points: np.ndarray, radii: np.ndarray, step: float | n
         wide = radii > 0.8 * max(canvas.spacing)
         step = np.broadcast_to(step, len(points))
         _add_balls(canvas, cover, index[wide] - first, radii[wide])
-        _add_dust(canvas, cover, index[~wide] - first, radii[~wide], step[~wide], rng)
+        _add_dust(canvas, cover, index[~wide] - first, radii[~wide], step[~wide])
     return box, np.minimum(cover, 1.0, out=cover)
 
 
@@ -182,13 +181,27 @@ def _add_balls(canvas: Canvas, cover: np.ndarray, index: np.ndarray, radii: np.n
             np.maximum.at(flat, at, share[which, offset][inside])
 
 
-def _add_dust(canvas: Canvas, cover: np.ndarray, index: np.ndarray, radii: np.ndarray, step: np.ndarray,
-              rng: np.random.Generator) -> None:  # fmt: skip
+def _even_ball(count: int) -> np.ndarray:
+    """Points (count, 3) that fill a ball evenly: the additive sequence of Roberts (2018) in three dimensions.
+
+    The ball is sqrt(5)/2 wide, so that its spread along an axis is that of a unit disc.
+    """
+    share = (0.5 + np.arange(1, count + 1)[:, None] * np.array([0.8191725, 0.6710436, 0.5497005])) % 1.0
+    height, turn = 2 * share[:, 0] - 1, 2 * np.pi * share[:, 1]
+    flat = np.sqrt(1 - height**2)
+    points = np.stack([height, flat * np.cos(turn), flat * np.sin(turn)], 1)
+    return (np.sqrt(5) / 2 * np.cbrt(share[:, 2:]) * points).astype(np.float32)
+
+
+_BALL = _even_ball(509)
+
+
+def _add_dust(canvas: Canvas, cover: np.ndarray, index: np.ndarray, radii: np.ndarray, step: np.ndarray) -> None:
     """Add thin tubes to ``cover`` as grains whose volumes sum to the tube's, trilinearly shared."""
-    grains = np.maximum(1, np.ceil((radii / 0.5) ** 2)).astype(int)
+    grains = np.maximum(1, np.ceil((radii / 0.45) ** 2)).astype(int)
     which = np.repeat(np.arange(len(index)), grains)
-    around = rng.standard_normal((len(which), 3), dtype=np.float32)
-    around *= (0.5 * radii[which])[:, None]  # a disc's spread along a diameter is half its radius
+    # Grains step through an evenly filled ball, so that a tube does not look like gravel.
+    around = _BALL[np.arange(len(which)) % len(_BALL)] * radii[which, None]
     where = index[which] + around / np.array(canvas.spacing)
     volume = (np.pi * radii**2 * step / grains)[which] / np.prod(canvas.spacing)
     inside = ((where >= 0) & (where < np.array(cover.shape) - 1.001)).all(1)

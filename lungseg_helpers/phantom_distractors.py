@@ -53,7 +53,7 @@ def paint_lung_findings(canvas: Canvas, patient: Patient, lungs: Lungs, cage: np
     if rng.random() < 0.12:
         _infiltrate(canvas, lungs, waves, rng)
     if rng.random() < 0.10:
-        _effusion(canvas, patient, lungs, cage, rng)
+        _effusion(canvas, patient, lungs, waves, rng)
     if rng.random() < 0.10:
         plaque = np.abs(cage[box] + 1.0) - 1.2
         canvas.blend(box, canvas.cover(np.maximum(plaque, 1.5 - 1.4 * waves)), rng.uniform(60, 500))
@@ -109,14 +109,15 @@ def _infiltrate(canvas: Canvas, lungs: Lungs, waves: np.ndarray, rng: np.random.
     canvas.blend(box, rng.uniform(0.3, 0.7) * patches * canvas.cover(lungs.distance[box]), -250.0)
 
 
-def _effusion(canvas: Canvas, patient: Patient, lungs: Lungs, cage: np.ndarray, rng: np.random.Generator) -> None:
+def _effusion(canvas: Canvas, patient: Patient, lungs: Lungs, waves: np.ndarray, rng: np.random.Generator) -> None:
     """Fluid along the back of one chest half, deepest at the base, with a rim of collapsed lung."""
     box = lungs.box
     x, y, z = canvas.mesh(box)
     side = rng.choice([-1, 1])
     back = patient.cage_back(z).astype(np.float32)
     depth = rng.uniform(8, 40) * np.clip(1 - patient.u(z) / rng.uniform(0.5, 1.0), 0, 1).astype(np.float32)
-    fluid = np.maximum(np.maximum((back - depth) - y, lungs.distance[box]), -side * x)
+    meniscus = back - depth * (0.4 + (np.abs(x) / 75) ** 2) - y + 2.5 * waves
+    fluid = np.maximum(np.maximum(meniscus, lungs.distance[box]), -side * x)
     canvas.paint(box, fluid - rng.uniform(0, 4), -150.0, soft=5.0)
     canvas.paint(box, fluid, rng.uniform(0, 20))
 
@@ -126,4 +127,4 @@ def paint_lines(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> N
     if rng.random() < 0.1:
         z = patient.carina
         path, radii = smooth_path([(-70, -80, z + 60), (-30, -48, z + 50), (-27, -46, z), (-25, -48, z - 30)], 1.2)
-        canvas.blend(*tubes(canvas, path, radii, 1.5, rng), 900.0)
+        canvas.blend(*tubes(canvas, path, radii, 1.5), 900.0)

@@ -45,7 +45,7 @@ def shape_lungs(canvas: Canvas, patient: Patient, cage: np.ndarray, dome: np.nda
         for axes in ((1, 2), (0, 2), (0, 1))
     )
     x, y, z = canvas.x[None], canvas.y[None], canvas.z[:, None, None]
-    wave = 5 * smooth_field(rng, canvas, 60)
+    wave = 5 * smooth_field(rng, canvas, 60) + 2 * smooth_field(rng, canvas, 25)
     slope = np.where(x < 0, rng.uniform(0.75, 1.1), rng.uniform(0.75, 1.15))
     bow = np.where(x < 0, rng.uniform(-12, 12), rng.uniform(-12, 12)) * (((np.abs(x) - 70) / 50) ** 2 - 0.5)
     oblique = z - patient.height * rng.uniform(0.43, 0.5) - slope * (y + 30) + bow + wave
@@ -58,8 +58,8 @@ def _lobes(canvas: Canvas, lungs: Lungs) -> list[tuple[int, str, np.ndarray]]:
     inside = np.flatnonzero(lungs.distance < -1.0)
     above, flat = lungs.oblique.reshape(-1)[inside], lungs.horizontal.reshape(-1)[inside]
     right = canvas.x.reshape(-1)[inside % canvas.x.size] < 0
-    upper, lower = above > 1.5, above < -1.5
-    parts = [(-1, "upper", right & upper & (flat > 1.5)), (-1, "middle", right & upper & (flat < -1.5)),
+    upper, lower = above > 1.0, above < -1.0
+    parts = [(-1, "upper", right & upper & (flat > 1.0)), (-1, "middle", right & upper & (flat < -1.0)),
              (-1, "lower", right & lower), (1, "upper", ~right & upper), (1, "lower", ~right & lower)]  # fmt: skip
     return [(side, name, inside[part]) for side, name, part in parts if part.sum() > 300]
 
@@ -67,7 +67,7 @@ def _lobes(canvas: Canvas, lungs: Lungs) -> list[tuple[int, str, np.ndarray]]:
 def grow_trees(canvas: Canvas, patient: Patient, lungs: Lungs, rng: np.random.Generator) -> dict[str, list[Tree]]:
     """Grow arteries, veins and, beside the wider arteries, bronchi, each lobe for itself: none crosses a fissure."""
     trees: dict[str, list[Tree]] = {"artery": [], "vein": [], "bronchus": []}
-    tip = rng.uniform(0.42, 0.55)
+    tip = rng.uniform(0.36, 0.5)
     for side, name, voxels in _lobes(canvas, lungs):
         count = max(8, int(len(voxels) * canvas.voxel_ml / GOAL_ML))
         for kind in ("artery", "vein"):
@@ -99,18 +99,19 @@ def paint_parenchyma(canvas: Canvas, patient: Patient, lungs: Lungs, rng: np.ran
     canvas.paint(box, lungs.distance[box], np.maximum(hu, -990).astype(np.float32))
 
 
-def paint_trees(canvas: Canvas, patient: Patient, trees: dict[str, list[Tree]],
-                rng: np.random.Generator) -> np.ndarray:  # fmt: skip
-    """Paint blood vessels and bronchi; return the vessels' coverage (slice, row, column), 0…1."""
+def paint_trees(canvas: Canvas, patient: Patient, trees: dict[str, list[Tree]], heart: np.ndarray) -> np.ndarray:
+    """Paint blood vessels and bronchi, but not into the heart; return the vessels' coverage (0…1 a voxel)."""
     total = np.zeros(canvas.shape, np.float32)
     for kind, hu in (("artery", patient.right_heart_hu), ("vein", patient.left_heart_hu)):
-        box, cover = tubes(canvas, *_all_samples(trees[kind]), rng)
+        box, cover = tubes(canvas, *_all_samples(trees[kind]))
+        cover *= heart[box] > 0
         canvas.blend(box, cover, hu)
         np.maximum(total[box], cover, out=total[box])
     points, radii, steps = _all_samples(trees["bronchus"])
     if len(points):
-        canvas.blend(*tubes(canvas, points, 1.12 * radii + 0.3, steps, rng), 10.0)
-        canvas.blend(*tubes(canvas, points, radii, steps, rng), -970.0)
+        for outer, hu in ((1.12 * radii + 0.3, 10.0), (radii, -970.0)):
+            box, cover = tubes(canvas, points, outer, steps)
+            canvas.blend(box, cover * (heart[box] > 0), hu)
     return total
 
 
@@ -126,12 +127,12 @@ def paint_fissures(canvas: Canvas, lungs: Lungs, rng: np.random.Generator) -> No
     sheet = np.minimum(np.abs(lungs.oblique[box]), np.abs(flat))
     there = np.clip(0.7 + smooth_field(rng, canvas, 50, box), 0, 1)
     share = np.clip(1.0 - sheet / 1.8, 0, 1) * there * (lungs.distance[box] < 0)
-    canvas.blend(box, share * np.float32(rng.uniform(0.06, 0.2)), 0.0)
+    canvas.blend(box, share * np.float32(rng.uniform(0.04, 0.14)), 0.0)
 
 
-def paint_all_lungs(canvas: Canvas, patient: Patient, lungs: Lungs,
+def paint_all_lungs(canvas: Canvas, patient: Patient, lungs: Lungs, heart: np.ndarray,
                     rng: np.random.Generator) -> np.ndarray:  # fmt: skip
     """Parenchyma, fissures, vessels and bronchi in turn; return the vessels' coverage (0…1 a voxel)."""
     paint_parenchyma(canvas, patient, lungs, rng)
     paint_fissures(canvas, lungs, rng)
-    return paint_trees(canvas, patient, grow_trees(canvas, patient, lungs, rng), rng)
+    return paint_trees(canvas, patient, grow_trees(canvas, patient, lungs, rng), heart)

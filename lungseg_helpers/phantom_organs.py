@@ -13,11 +13,11 @@ def diaphragm_height(canvas: Canvas, patient: Patient, rng: np.random.Generator)
     """Height z (row, column) in mm of the diaphragm: two domes that fall steeply to the back and sides."""
     domes = []
     for side, top in zip((-1, 1), patient.dome, strict=True):
-        x = (side * canvas.x - 0.46 * patient.half_width) / (0.62 * patient.half_width)
-        x = np.where(x < 0, 0.72 * x, x)  # the heart lies on a saddle, only a little below the domes
+        x = (side * canvas.x - 0.46 * patient.half_width) / (0.56 * patient.half_width)
+        x = np.where(x < 0, 0.65 * x, x)  # the heart lies on a saddle, only a little below the domes
         y = (canvas.y + 0.24 * patient.depth) / (0.58 * patient.depth)
-        away = np.abs(x) ** 2.4 + np.where(y > 0, 1.0, 0.55) * np.abs(y) ** 2.3
-        domes.append(top - (top + 12) * np.clip(away, 0, 1.5) ** 1.15)
+        away = np.abs(x) ** 2.1 + np.where(y > 0, 1.0, 0.5) * np.abs(y) ** 2.1
+        domes.append(top - (top + 12) * np.clip(away, 0, 1.5))
     share = np.clip(canvas.x / 50 + 0.5, 0, 1)
     dome = (1 - share) * domes[0] + share * domes[1]
     return (dome + 2.5 * smooth_field(rng, canvas, 45)[0]).astype(np.float32)
@@ -35,8 +35,8 @@ def paint_abdomen(canvas: Canvas, patient: Patient, cage: np.ndarray, dome: np.n
     lumps, fine = smooth_field(rng, canvas, 30, box), smooth_field(rng, canvas, 10, box)
     inside = np.maximum(cage[box] + 1.0, 0.75 * (z - dome[None]))
     canvas.paint(box, inside, MUSCLE_HU)
-    inside += 2.5
-    canvas.paint(box, inside, FAT_HU + 8 * fine)
+    canvas.paint(box, inside + 2.5, FAT_HU + 8 * fine)
+    inside += 0.8  # organs touch the diaphragm
     # Solid organs take up contrast with the blood: liver about a third, spleen more.
     blood = max(0.0, patient.aorta_hu - 40)
     edge = rng.uniform(5, 45) + 8 * lumps + 0.25 * np.minimum(z, 0)

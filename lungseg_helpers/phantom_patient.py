@@ -78,8 +78,8 @@ class Patient:
     def cage_half_width(self, z: np.ndarray) -> np.ndarray:
         """Half the inner width of the rib cage: nearly straight below, tapering to the apex."""
         return self.half_width * np.interp(
-            self.u(z), [-0.3, 0.0, 0.2, 0.4, 0.6, 0.75, 0.88, 1.0, 1.2], [0.93, 0.97, 1.0, 0.98, 0.92, 0.82, 0.68, 0.5, 0.3]
-        )  # fmt: skip
+            self.u(z), [-0.3, 0.0, 0.2, 0.4, 0.6, 0.75, 0.88, 1.0, 1.2],
+            [0.93, 0.97, 1.0, 0.98, 0.92, 0.82, 0.68, 0.5, 0.3])  # fmt: skip
 
     def cage_back(self, z: np.ndarray) -> np.ndarray:
         """How far back the lung gutters reach, y in mm."""
@@ -88,8 +88,8 @@ class Patient:
     def cage_front(self, z: np.ndarray) -> np.ndarray:
         """The inner surface behind the breast bone, y in mm: it slopes backwards to the apex."""
         share = np.interp(
-            self.u(z), [-0.3, 0.0, 0.25, 0.45, 0.65, 0.8, 0.9, 1.0, 1.2], [0.92, 0.97, 1.0, 0.98, 0.89, 0.75, 0.62, 0.5, 0.4]
-        )  # fmt: skip
+            self.u(z), [-0.3, 0.0, 0.25, 0.45, 0.65, 0.8, 0.9, 1.0, 1.2],
+            [0.92, 0.97, 1.0, 0.98, 0.89, 0.75, 0.62, 0.5, 0.4])  # fmt: skip
         return self.cage_back(z) - self.depth * share
 
 

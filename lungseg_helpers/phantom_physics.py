@@ -36,10 +36,10 @@ def draw_scanner(rng: np.random.Generator, canvas: Canvas) -> Scanner:
     thick = np.exp(rng.uniform(np.log(0.6), np.log(5.0)))
     sharp = float(rng.beta(1.2, 2.0))
     return Scanner(
-        blur_mm=float(rng.uniform(0.5, 0.8) * (1 - 0.35 * sharp)),
+        blur_mm=float(rng.uniform(0.6, 1.1) * (1 - 0.4 * sharp)),
         thickness_mm=float(max(thick, 0.6 * canvas.spacing[0])),
         sharpness=sharp,
-        noise_hu=float(np.exp(rng.uniform(np.log(5.0), np.log(22.0))) * (1 + sharp)),
+        noise_hu=float(np.exp(rng.uniform(np.log(3.0), np.log(15.0))) * (1 + 0.7 * sharp)),
         streaks=float(rng.uniform(0, 1) ** 2),
         padding_hu=[None, None, -1024, -2048][int(rng.integers(4))],
         orientation="LAS" if rng.random() < 0.5 else "RAS",
@@ -77,7 +77,7 @@ def add_noise(canvas: Canvas, scanner: Scanner, rng: np.random.Generator) -> Non
     fy = scipy.fft.fftfreq(rows)[:, None] / canvas.spacing[1]
     fx = scipy.fft.rfftfreq(columns)[None] / canvas.spacing[2]
     frequency = np.hypot(fy, fx)
-    spectrum = np.sqrt(frequency + 0.004) * np.exp(-((frequency / (0.28 + 0.3 * scanner.sharpness)) ** 2))
+    spectrum = np.sqrt(frequency + 0.004) * np.exp(-((frequency / (0.2 + 0.22 * scanner.sharpness)) ** 2))
     full = np.concatenate([spectrum, spectrum[:, 1:-1]], axis=1)
     spectrum /= np.sqrt(np.mean(full**2))
     # A ray's noise varies across it, so its frequencies point 90 degrees from it; squares sum to 1.
@@ -112,8 +112,8 @@ def _rays(canvas: Canvas, scanner: Scanner) -> tuple[list[np.ndarray], np.ndarra
     levels, bias = [], np.zeros_like(tissue)
     for angle in RAY_ANGLES:
         water, dense = (_along(field, angle) * pixel for field in (tissue, bone))
-        # Relative to 240 mm of water; tube-current modulation takes away half of the exponent.
-        levels.append(scanner.noise_hu * np.sqrt(np.clip(np.exp(0.5 * WATER_PER_MM * (water - 240)), 0.12, 5)))
+        # Relative to 240 mm of water; tube-current modulation takes away a third of the exponent.
+        levels.append(scanner.noise_hu * np.sqrt(np.clip(np.exp(0.7 * WATER_PER_MM * (water - 240)), 0.06, 5)))
         bias -= dense - gaussian_filter1d(gaussian_filter1d(dense, 6, axis=1), 6, axis=2)
     return levels, bias * np.float32(0.6 * scanner.streaks)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MURRAY = 2.9
+MURRAY = 2.7
 """Exponent e of r^e = r1^e + r2^e at a fork; 2.7–3 was measured in pulmonary arteries
 (Huang et al., J Appl Physiol 81:2123, 1996)."""
 

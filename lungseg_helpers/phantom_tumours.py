@@ -61,13 +61,13 @@ def _draw_one(rng: np.random.Generator, volume: float) -> Tumour:
     if kind in ("ground-glass", "part-solid") and volume > 30:
         kind = "lobulated"
     site = str(rng.choice(list(SITES), p=list(SITES.values())))
-    core = float(np.clip(rng.normal(35, 20), -30, 80))
+    core = float(np.clip(rng.normal(28, 18), -30, 60))
     rim = core
     if kind == "ground-glass":
-        core = rim = float(rng.uniform(-820, -480))
+        core = rim = float(rng.uniform(-870, -480))
     elif kind == "part-solid":
         rim = float(rng.uniform(-750, -450))
-    return Tumour(volume, kind, site, core, rim, float(rng.uniform(0.8, 3.0)), float(rng.uniform(0.0, 1.8)))
+    return Tumour(volume, kind, site, core, rim, float(rng.uniform(0.8, 3.0)), float(rng.uniform(0.0, 1.3)))
 
 
 def _draw_centre(canvas: Canvas, tumour: Tumour, lungs: Lungs, cage: np.ndarray, vessels: np.ndarray,
@@ -113,7 +113,7 @@ def paint_tumour(canvas: Canvas, label: np.ndarray, tumour: Tumour, lungs: Lungs
         for _ in range(4):
             wave = (rng.normal(size=3) / (share * radius)).astype(np.float32)
             shift = float(rng.uniform(0, 7))
-            shape += np.float32(strength * radius * 0.7) * np.sin(wave[0] * px + wave[1] * py + wave[2] * pz + shift)
+            shape += np.float32(strength * radius * 0.45) * np.sin(wave[0] * px + wave[1] * py + wave[2] * pz + shift)
     invade = rng.uniform(0, 8) if tumour.site in ("hilum", "mediastinum") else rng.uniform(0, 3)
     shape += 3.0 * np.maximum(0.0, lungs.distance[box] - invade)
     wanted = min(max(round(tumour.volume_ml / canvas.voxel_ml), 4), shape.size - 1)
