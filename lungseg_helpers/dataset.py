@@ -7,8 +7,9 @@ one slice in ten and one voxel in ten thousand, so slices with tumour are drawn 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -22,13 +23,24 @@ from .recipes import Recipe
 from .sources import ensure_dataset, find_cases
 
 
+ROLES = ("train", "validation", "test")
+
+
 @dataclass(frozen=True)
 class Split:
-    """Patient ids by role. No patient is in two roles; the test patients are touched once, in 05."""
+    """Patient ids by role. No patient is in two roles; the test patients are touched once, in 05.
+
+    ``data`` names the data set, because ids such as ``lung_001`` occur in several.
+    """
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    data: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"data": name, "train": [ids], …}``: what a run and its weights keep."""
+        return {"data": self.data, **{role: list(getattr(self, role)) for role in ROLES}}
 
 
 def split_patients(ids: Sequence[str], recipe: Recipe) -> Split:
@@ -62,10 +74,10 @@ def open_split(
     """
     root = ensure_dataset(data)
     cases = [case for case in find_cases(root) if case.label is not None]
-    split = split_patients([case.id for case in cases], recipe)
+    split = replace(split_patients([case.id for case in cases], recipe), data=root.name)
     folders, problems = prepare(cases, recipe, stacks_dir(root, recipe), workers)
     opened = {folder.name: open_stack(folder) for folder in folders}
-    stacks = {role: [opened[id] for id in ids if id in opened] for role, ids in asdict(split).items()}
+    stacks = {role: [opened[id] for id in getattr(split, role) if id in opened] for role in ROLES}
     for role, found in stacks.items():
         if not found:
             raise SplitError(f"{root}: no usable patient for {role}: {'; '.join(problems)}")

@@ -13,7 +13,6 @@ import shutil
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +202,7 @@ def train(data: LungDataModule, split: Split, run: Path, device: str = "auto", p
     recipe = data.recipe
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
-    roles = {role: list(ids) for role, ids in asdict(split).items()}
+    roles = split.to_dict()
     last, weights, split_file = run / "checkpoints" / "last.ckpt", run / "weights.ckpt", run / "split.json"
     same = last.exists() and split_file.exists() and json.loads(split_file.read_text()) == roles
     same = same and _read(last)["hyper_parameters"]["recipe"] == recipe.to_dict()

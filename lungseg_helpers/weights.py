@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ def find_weights(run: Path) -> Path:
     return SHIPPED_WEIGHTS
 
 
-def save_weights(path: Path, recipe: Recipe, state: dict[str, Tensor], split: dict[str, list[str]]) -> Path:
+def save_weights(path: Path, recipe: Recipe, state: dict[str, Tensor], split: dict[str, Any]) -> Path:
     """Write what prediction needs and nothing else: the recipe, the network's weights, the patients by role."""
     partial = path.with_suffix(".partial")
     torch.save({"recipe": recipe.to_dict(), "state_dict": state, "split": split}, partial)
@@ -48,7 +49,7 @@ def save_weights(path: Path, recipe: Recipe, state: dict[str, Tensor], split: di
     return path
 
 
-def load_weights(path: Path) -> tuple[UNet, Recipe, dict[str, list[str]]]:
+def load_weights(path: Path) -> tuple[UNet, Recipe, dict[str, Any]]:
     """Load a weights file: the network in evaluation mode, its recipe, and which patients had which role.
 
     Loads with ``weights_only=True``, so a file from elsewhere runs no code. Raises

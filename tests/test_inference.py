@@ -39,13 +39,15 @@ def test_prediction_overlays_the_scan(toy_case, toy_recipe, tmp_path, axcodes, t
     assert dice(np.asanyarray(nib.load(case.label).dataobj), np.asanyarray(mask.dataobj)) > 0.75
 
 
-def test_batches_do_not_change_the_answer(toy_case, toy_recipe):
+def test_batches_do_not_change_the_answer(toy_case, toy_recipe, monkeypatch):
+    monkeypatch.setattr("lungseg_helpers.inference.choose_precision", lambda device: "32-true")
     torch.manual_seed(0)
     network = build_unet(toy_recipe).eval()
+    torch.nn.init.normal_(network.head.weight, std=1e4)
     stack = make_stack(toy_case(), toy_recipe)
     one, many = (predict_stack(network, toy_recipe, stack, batch_size=size) for size in (1, 7))
     assert one.shape == stack.ct.shape and one.std() > 0
-    np.testing.assert_allclose(one, many, atol=0.02)
+    np.testing.assert_allclose(one, many, atol=1e-3)
 
 
 def test_one_bad_scan_does_not_stop_the_others(toy_case, toy_recipe, tmp_path):

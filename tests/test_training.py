@@ -73,7 +73,7 @@ def test_learns_and_reports_the_dice_of_whole_patients(data, tmp_path):
     data.validation_set.recipe = data.recipe
     path = train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
     network, recipe, split = load_weights(path)
-    assert recipe == data.recipe and split == {"train": ["a"], "validation": ["b"], "test": ["c"]}
+    assert recipe == data.recipe and split == {"data": "", "train": ["a"], "validation": ["b"], "test": ["c"]}
     assert json.loads((tmp_path / "run" / "split.json").read_text()) == split
     stack = data.validation_set.stacks[0]
     found = dice(stack.mask, predict_stack(network, recipe, stack) > recipe.threshold)
