@@ -1,12 +1,16 @@
 """Digital thorax phantoms with tumours, written as a Decathlon data set.
 
-Anatomy, tumours and physics are in the rooms ``phantom_*``; this one puts them together.
+This room writes files. The chest itself is made in ``phantom_thorax``, from the rooms
+``phantom_patient`` (who), ``_canvas`` (drawing), ``_cage``, ``_body``, ``_organs``,
+``_mediastinum``, ``_lungs`` and ``_trees`` (anatomy), ``_tumours``, ``_distractors`` (what
+is no tumour) and ``_physics`` (the scanner).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -20,8 +24,13 @@ from .phantom_thorax import Phantom, make_phantom
 
 __all__ = ["VERSION", "Phantom", "make_phantom", "write_dataset"]
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same seed gives another phantom, so that older files are made afresh."""
+
+FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
+
+STALE_SECONDS = 600
+"""Age from which a temporary file is taken for a killed run's; a case takes far less."""
 
 
 def write_dataset(out: Path, cases: int = 24, unlabelled: int = 4, seed: int = 2026, matrix: int = 256,
@@ -30,15 +39,20 @@ def write_dataset(out: Path, cases: int = 24, unlabelled: int = 4, seed: int = 2
 
     The files are the same for any number of ``workers`` (default: one a core). A killed
     run leaves no half file, and the next run goes on where it stopped; cases made with
-    another seed, matrix or version are made afresh. Returns ``out``. Raises
-    :class:`SourceError` where ``out`` holds a data set that is not a phantom's.
+    another seed, matrix or version are made afresh. No two values of ``seed`` share a
+    patient. A worker needs about 0.4 GB at matrix 256 and 3 GB at 512. Returns ``out``.
+    Raises :class:`SourceError` where ``out`` holds scans that are no phantoms, or cannot
+    be written.
     """
     out = Path(out)
     if cases < 1 or unlabelled < 0:
         raise SourceError(f"phantom set {out}: cannot make {cases} labelled and {unlabelled} unlabelled cases; "
                           "ask for at least 1 and 0")  # fmt: skip
-    for folder in ("imagesTr", "labelsTr", "imagesTs"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    for folder in FOLDERS:
+        try:
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SourceError(f"phantom set {out}: cannot make {folder} ({error.strerror}); choose another") from error
     names = [f"lung_{i:03d}" for i in range(1, cases + unlabelled + 1)]
     wanted = {}
     for i, name in enumerate(names):
@@ -46,6 +60,9 @@ def write_dataset(out: Path, cases: int = 24, unlabelled: int = 4, seed: int = 2
         wanted[image] = (seed * 100_000 + i + 1, image, out / "labelsTr" / f"{name}.nii.gz" if i < cases else None)
     _clear_other(out, wanted)
     todo = [job for job in wanted.values() if not _is_done(*job, matrix)]
+    if todo:
+        # A set is whole when it has its description.
+        (out / "dataset.json").unlink(missing_ok=True)
     workers = min(workers or os.cpu_count() or 1, max(1, len(todo)))
     made = Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(_write_case)(*job, matrix) for job in todo)
     for _ in tqdm(made, total=len(todo), desc="phantoms", unit="case", disable=not todo):
@@ -75,9 +92,11 @@ def _is_done(seed: int, image: Path, label: Path | None, matrix: int) -> bool:
 def _clear_other(out: Path, wanted: dict) -> None:
     """Remove phantoms of other settings and left-over temporary files; refuse to touch anything else."""
     keep = {path for job in wanted.values() for path in job[1:] if path}
-    for path in sorted(p for f in ("imagesTr", "labelsTr", "imagesTs") for p in (out / f).iterdir()):
+    for path in sorted(p for f in FOLDERS for p in (out / f).iterdir()):
         if path.suffix == ".part":
-            path.unlink()
+            # A young one may be another process's, at work on the same set.
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink(missing_ok=True)
         elif not _read_stamp(path).startswith("lungseg phantom"):
             raise SourceError(f"phantom set {out}: {path.name} is not a phantom; choose an empty folder")
         elif path not in keep:
@@ -103,9 +122,14 @@ def _write_nifti(path: Path, voxels: np.ndarray, affine: np.ndarray, stamp: str)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise SourceError(f"phantom {path}: cannot be written ({error.strerror}); free some space or choose "
+                          "another folder") from error  # fmt: skip
 
 
 def _dataset_json(training: list[str], test: list[str]) -> bytes:

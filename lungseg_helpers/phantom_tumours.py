@@ -64,7 +64,7 @@ def _draw_one(rng: np.random.Generator, volume: float) -> Tumour:
     core = float(np.clip(rng.normal(28, 18), -30, 60))
     rim = core
     if kind == "ground-glass":
-        core = rim = float(rng.uniform(-870, -480))
+        core = rim = float(rng.uniform(-840, -480))
     elif kind == "part-solid":
         rim = float(rng.uniform(-750, -450))
     return Tumour(volume, kind, site, core, rim, float(rng.uniform(0.8, 3.0)), float(rng.uniform(0.0, 1.3)))
@@ -126,8 +126,9 @@ def paint_tumour(canvas: Canvas, label: np.ndarray, tumour: Tumour, lungs: Lungs
     soft = max(tumour.edge_mm, canvas.soft)
     if tumour.kind == "ground-glass":
         # Haze adds to what is there: vessels stay visible through it.
-        haze = canvas.cover(shape, 2 * soft) * (canvas.hu[box] < tumour.core_hu + 150)
-        canvas.blend(box, haze, tumour.core_hu + 60 * spots)
+        lung = float(np.median(canvas.hu[box][shape < 0])) if (shape < 0).any() else tumour.core_hu
+        hu = max(tumour.core_hu, lung + 60)  # the faintest haze that a reader would see
+        canvas.blend(box, canvas.cover(shape, 2 * soft) * (canvas.hu[box] < hu + 150), hu + 50 * spots)
         return
     if rng.random() < 0.2:
         canvas.blend(box, rng.uniform(0.1, 0.35) * canvas.cover(shape - 3, 9.0) * (lungs.distance[box] < 0), -350.0)
@@ -150,14 +151,14 @@ def _paint_spicules(canvas: Canvas, box: tuple, tumour: Tumour, place: tuple, lu
     px, py, pz = place
     share = np.zeros(np.broadcast_shapes(px.shape, pz.shape), np.float32)
     squared = px * px + py * py + pz * pz
-    for _ in range(int(rng.integers(10, 26))):
+    for _ in range(int(rng.integers(12, 30))):
         ray = rng.normal(size=3)
         ray = (ray / np.linalg.norm(ray)).astype(np.float32)
         along = ray[0] * px + ray[1] * py + ray[2] * pz
         length = np.float32(tumour.radius * rng.uniform(1.2, 1.9) + 4)
         off = np.sqrt(np.maximum(squared - along * along, 0))
         taper = np.clip(1 - along / length, 0, 1) * (along > 0)
-        thick = np.float32(rng.uniform(0.8, 1.9)) * taper
+        thick = np.float32(rng.uniform(0.9, 2.3)) * taper
         np.maximum(share, canvas.cover(off - thick) * np.clip(2 * taper, 0, 1), out=share)
     share *= lungs.distance[box] < 0
     canvas.blend(box, share, tumour.core_hu)

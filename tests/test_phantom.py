@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import nibabel as nib
 import numpy as np
@@ -45,11 +46,20 @@ def test_dataset_json_agrees_with_files(data_set):
         assert set(np.unique(label.dataobj)) == {0, 1}
 
 
+def test_monai_reads_it_as_a_decathlon_set(data_set):
+    datalist = pytest.importorskip("monai.data.decathlon_datalist")
+    training = datalist.load_decathlon_datalist(str(data_set / "dataset.json"), True, "training")
+    assert [sorted(pair) for pair in training] == [["image", "label"]] * 3
+    assert len(datalist.load_decathlon_datalist(str(data_set / "dataset.json"), True, "test")) == 1
+
+
 def test_a_killed_run_is_resumed(data_set, tmp_path, monkeypatch):
     out = write_dataset(tmp_path / "set", cases=2, unlabelled=0, seed=5, matrix=64, workers=1)
     kept = (out / "imagesTr" / "lung_001.nii.gz").stat().st_mtime_ns
     (out / "imagesTr" / "lung_002.nii.gz").unlink()
-    (out / "imagesTr" / "lung_002.nii.gz.part").write_bytes(b"half")
+    left_over = out / "imagesTr" / "lung_002.nii.gz.1.part"
+    left_over.write_bytes(b"half")
+    os.utime(left_over, (0, 0))
     (out / "dataset.json").unlink()
     write_dataset(out, cases=3, unlabelled=1, seed=5, matrix=64, workers=1)
     assert (out / "imagesTr" / "lung_001.nii.gz").stat().st_mtime_ns == kept
@@ -68,6 +78,27 @@ def test_other_settings_are_made_afresh(tmp_path):
     first = _bytes(write_dataset(tmp_path, cases=1, unlabelled=0, seed=5, matrix=64, workers=1))
     second = _bytes(write_dataset(tmp_path, cases=1, unlabelled=0, seed=6, matrix=64, workers=1))
     assert first.keys() == second.keys() and first != second
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(SourceError, match="cannot make imagesTr"):
+        write_dataset(tmp_path / "taken", cases=1, unlabelled=0, matrix=64)
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_file(tmp_path, monkeypatch):
+    def no_space(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(phantom.os, "replace", no_space)
+    with pytest.raises(SourceError, match="No space left"):
+        write_dataset(tmp_path, cases=1, unlabelled=0, matrix=64, workers=1)
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_nothing_to_make_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="at least 1"):
+        write_dataset(tmp_path, cases=0)
 
 
 def test_version_is_in_the_stamp():
