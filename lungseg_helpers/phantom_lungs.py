@@ -49,7 +49,8 @@ def shape_lungs(canvas: Canvas, patient: Patient, cage: np.ndarray, dome: np.nda
     slope = np.where(x < 0, rng.uniform(0.75, 1.1), rng.uniform(0.75, 1.15))
     bow = np.where(x < 0, rng.uniform(-12, 12), rng.uniform(-12, 12)) * (((np.abs(x) - 70) / 50) ** 2 - 0.5)
     oblique = z - patient.height * rng.uniform(0.43, 0.5) - slope * (y + 30) + bow + wave
-    horizontal = z - patient.height * rng.uniform(0.44, 0.52) + 0.08 * y + 0.8 * bow - wave
+    tilt = rng.uniform(-0.1, 0.4) * (y + 60) + rng.uniform(-0.3, 0.3) * (np.abs(x) - 70)
+    horizontal = z - patient.height * rng.uniform(0.44, 0.52) + tilt + 0.8 * bow - wave
     return Lungs(distance, oblique.astype(np.float32), horizontal.astype(np.float32), box)
 
 
