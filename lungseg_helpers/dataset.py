@@ -53,7 +53,9 @@ def split_patients(ids: Sequence[str], recipe: Recipe) -> Split:
     if len(ordered) < len(ids):
         raise SplitError("a patient id occurs twice; rename one, or slices of one patient leak between roles")
     if len(ordered) < 3:
-        raise SplitError(f"{len(ordered)} labelled patients: training, validation and test need at least one each")
+        raise SplitError(
+            f"{len(ordered)} labelled patients; bring three or more, so that training, validation and test have one each"
+        )
     order = np.random.default_rng(recipe.seed).permutation(len(ordered))
     test = max(1, round(recipe.test_fraction * len(ordered)))
     validation = max(1, min(round(recipe.validation_fraction * len(ordered)), len(ordered) - test - 1))
@@ -74,7 +76,10 @@ def open_split(
     """
     root = ensure_dataset(data)
     cases = [case for case in find_cases(root) if case.label is not None]
-    split = replace(split_patients([case.id for case in cases], recipe), data=root.name)
+    try:
+        split = replace(split_patients([case.id for case in cases], recipe), data=root.name)
+    except SplitError as error:
+        raise SplitError(f"{root}: {error}") from error
     folders, problems = prepare(cases, recipe, stacks_dir(root, recipe), workers)
     opened = {folder.name: open_stack(folder) for folder in folders}
     stacks = {role: [opened[id] for id in getattr(split, role) if id in opened] for role in ROLES}
