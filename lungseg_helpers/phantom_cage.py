@@ -98,17 +98,17 @@ def paint_spine(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> N
     # Trabecular marrow is coarse at the scale of a few mm.
     coarse = (40 * smooth_field(rng, canvas, 5, box)).astype(np.float32)
     marrow = MARROW_HU + 30 - 110 * patient.age + coarse
-    body = (np.sqrt((x / 17.5) ** 2 + ((y - 14) / 13.5) ** 2) - 1) * 14
+    body = (np.sqrt((x / 19.5) ** 2 + ((y - 14) / 14.5) ** 2) - 1) * 15
     canvas.paint(box, body, 80.0)
     waist = body + 1.3 * np.cos(2 * np.pi * (phase - 0.5))
-    _paint_near(canvas, box, np.maximum(waist, np.abs(phase - 0.5) * pitch - (0.5 * pitch - 2.6)), 480.0, marrow, 1.4)
+    _paint_near(canvas, box, np.maximum(waist, np.abs(phase - 0.5) * pitch - (0.5 * pitch - 2.2)), 560.0, marrow, 1.5)
     # Arch and spinous process hang below their body: shifted by a share of a level.
     arch_z = np.abs((phase + 0.15) % 1.0 - 0.5) * pitch - 7.5
     hang_z = np.abs((phase + 0.15 + 0.012 * (y - 45)) % 1.0 - 0.5) * pitch - 6
     ring = np.abs(np.sqrt(x**2 + (y - 37) ** 2) - 11.0) - 2.6
-    pedicle = np.maximum(np.maximum(np.abs(np.abs(x) - 11) - 3.5, np.abs(y - 29) - 6), arch_z + 3)
+    pedicle = np.maximum(np.maximum(np.abs(np.abs(x) - 11) - 3.5, np.abs(y - 29) - 6), arch_z + 1)
     spinous = np.maximum(np.abs(x) - 2.6, np.maximum(np.abs(y - 61) - 14, hang_z))
-    transverse = np.maximum(np.abs(y - 38 - 0.4 * np.abs(x)) - 4, np.maximum(np.abs(x) - 31, arch_z + 3))
+    transverse = np.maximum(np.abs(y - 38 - 0.4 * np.abs(x)) - 5, np.maximum(np.abs(x) - 34, arch_z + 2))
     canal = np.sqrt(x**2 + (y - 36.5) ** 2) - 8.5
     arch = np.minimum(np.minimum(np.maximum(ring, arch_z), spinous), np.minimum(pedicle, transverse))
     _paint_near(canvas, box, np.maximum(arch, -canal), 620.0, marrow + 90, 1.2)

@@ -65,7 +65,7 @@ def _half_widths(canvas: Canvas, patient: Patient) -> np.ndarray:
     high, low = np.clip((u - 0.66) / 0.25, 0, 1), np.clip((0.5 - u) / 0.2, 0, 1)
     half = middle + high * (top - middle) + low * (bottom - middle)
     behind = y - spine
-    column = 20.5 * np.sqrt(np.clip(1 - ((behind - 13) / 19) ** 2, 0, 1))
+    column = 21.5 * np.sqrt(np.clip(1 - ((behind - 13) / 19) ** 2, 0, 1))
     column = np.maximum(column, np.where(behind > 22, 19 + 0.55 * (behind - 22), 0))
     column = np.maximum(column, half * np.clip(1 - behind / 14, 0, 1))
     return np.where(behind > 0, column, half)[:, :, None].astype(np.float32)
