@@ -42,6 +42,44 @@ def slices_for(answer: Callable) -> str | None:
     return None
 
 
+def volume_ml(answer: Callable) -> str | None:
+    """01: the volume of a mask in mL."""
+    mask = np.zeros((10, 20, 20), np.uint8)
+    mask[2:7, 5:15, 5:15] = 1
+    spacing, right = (2.5, 0.7, 0.8), 0.7
+    found = float(answer(mask, spacing))
+    if math.isclose(found, 500):
+        return "That is the number of voxels: how many mm³ is each of them?"
+    if math.isclose(found, 1000 * right):
+        return "That is the volume in mm³: 1000 mm³ are 1 mL."
+    if any(math.isclose(found, 500 * step**3 / 1000) for step in spacing):
+        return "A voxel is no cube: multiply all three spacings."
+    if not math.isclose(found, right):
+        return f"500 voxels of 2.5 × 0.7 × 0.8 mm are {right} mL; yours says {found:.3g}."
+    if not math.isclose(float(answer(2 * mask, spacing)), right):
+        return "Count the voxels that are not 0 instead of adding up their values: a label may be 2."
+    return None
+
+
+def clipped_share(answer: Callable) -> str | None:
+    """01: the share of values that a clip changes."""
+    hu = np.array([-2000, -1500, -1000, -500, 0, 50, 60, 100, 400, 500])
+    found = np.asarray(answer(hu, -1000, 400), float)
+    if found.shape != ():
+        return "Return one number for all values together: the mean of True and False is a share."
+    if math.isclose(found, 30) or math.isclose(found, 3):
+        return "Return a share from 0 to 1: neither a percentage nor a count."
+    if math.isclose(found, 0.7):
+        return "That is the share which the window keeps; what lies outside it is asked for."
+    if math.isclose(found, 0.1) or math.isclose(found, 0.2):
+        return "That is one end only: what lies below `low` and what lies above `high` are both lost."
+    if math.isclose(found, 0.5):
+        return "A value equal to `low` or `high` is not changed by clipping: use < and >."
+    if not math.isclose(found, 0.3):
+        return f"Of 10 values 2 lie below the window and 1 above, a share of 0.3; yours says {found:.3g}."
+    return None
+
+
 def sampling_weights(answer: Callable) -> str | None:
     """02: weights with which half of all draws hold tumour."""
     flags = np.array([True] + [False] * 9)
@@ -105,5 +143,14 @@ def patient_dice(answer: Callable) -> str | None:
 
 CHECKS: dict[str, Callable[[Callable], str | None]] = {
     check.__name__: check
-    for check in (apply_window, slices_for, sampling_weights, conv_parameters, soft_dice, patient_dice)
+    for check in (
+        volume_ml,
+        apply_window,
+        slices_for,
+        clipped_share,
+        sampling_weights,
+        conv_parameters,
+        soft_dice,
+        patient_dice,
+    )
 }

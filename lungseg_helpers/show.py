@@ -21,7 +21,8 @@ def show_source(*things: Callable[..., Any]) -> None:
 
 def show_table(table: pd.DataFrame, digits: int = 2) -> None:
     """Display a table with numbers rounded for reading."""
-    display(table.style.format(precision=digits, na_rep="–"))
+    # A Styler's own id is random, so a notebook's output would differ from run to run.
+    display(table.style.set_uuid("table").format(precision=digits, na_rep="–"))
 
 
 def check(answer: Callable[..., Any]) -> None:

@@ -26,6 +26,13 @@ def solutions() -> dict:
 
 
 WRONG = {
+    "volume_ml": [
+        lambda mask, spacing: np.count_nonzero(mask) * np.prod(spacing),
+        lambda mask, spacing: np.count_nonzero(mask) * spacing[0] ** 3 / 1000,
+        lambda mask, spacing: np.count_nonzero(mask),
+        lambda mask, spacing: mask.sum() * np.prod(spacing) / 1000,
+        lambda mask, spacing: np.count_nonzero(mask) * sum(spacing) / 1000,
+    ],
     "apply_window": [
         lambda hu, level, width: (hu - (level - width / 2)) / width,
         lambda hu, level, width: np.clip((hu - level + width) / (2 * width), 0, 1),
@@ -35,6 +42,13 @@ WRONG = {
         lambda mm, slice_mm: round(mm * slice_mm),
         lambda mm, slice_mm: mm / slice_mm,
         lambda mm, slice_mm: 30,
+    ],
+    "clipped_share": [
+        lambda hu, low, high: np.mean(hu > high),
+        lambda hu, low, high: np.mean((hu >= low) & (hu <= high)),
+        lambda hu, low, high: 100 * np.mean((hu < low) | (hu > high)),
+        lambda hu, low, high: np.mean((hu <= low) | (hu >= high)),
+        lambda hu, low, high: (hu < low) | (hu > high),
     ],
     "sampling_weights": [
         lambda flags: np.ones(len(flags)),
