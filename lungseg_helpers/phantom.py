@@ -24,7 +24,7 @@ from .phantom_thorax import Phantom, make_phantom
 
 __all__ = ["VERSION", "Phantom", "make_phantom", "write_dataset"]
 
-VERSION = 5
+VERSION = 6
 """Raised whenever the same seed gives another phantom, so that older files are made afresh."""
 
 FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
