@@ -22,7 +22,7 @@ from tqdm import tqdm
 from .errors import SourceError
 from .phantom_thorax import Phantom, make_phantom
 
-__all__ = ["VERSION", "Phantom", "make_phantom", "write_dataset"]
+__all__ = ["VERSION", "Phantom", "is_current", "make_phantom", "write_dataset"]
 
 VERSION = 6
 """Raised whenever the same seed gives another phantom, so that older files are made afresh."""
@@ -101,6 +101,15 @@ def _clear_other(out: Path, wanted: dict) -> None:
             raise SourceError(f"phantom set {out}: {path.name} is not a phantom; choose an empty folder")
         elif path not in keep:
             path.unlink()
+
+
+def is_current(out: Path) -> bool:
+    """Say whether ``out`` holds a whole set of this version's phantoms; :func:`write_dataset` mends it if not."""
+    try:
+        description = json.loads((Path(out) / "dataset.json").read_text())
+        return description["release"] == f"phantom version {VERSION}"
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _write_case(seed: int, image: Path, label: Path | None, matrix: int) -> None:

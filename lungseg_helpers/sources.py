@@ -55,14 +55,16 @@ def ensure_dataset(name: str | None = None) -> Path:
     """
     name = str(name or os.environ.get("LUNGSEG_DATA") or "phantom")
     root = dataset_root(name)
+    if name == "phantom":
+        from .phantom import is_current, write_dataset
+
+        if is_current(root):
+            return root
+        print(f"making the phantom data set in {root} (about a minute, once)", file=sys.stderr)
+        return write_dataset(root)
     # A named set's dataset.json is written last, so without it the set is unfinished.
     if (root / "dataset.json").is_file() if name in KNOWN_SETS else root.is_dir():
         return root
-    if name == "phantom":
-        from .phantom import write_dataset
-
-        print(f"making the phantom data set in {root} (about a minute, once)", file=sys.stderr)
-        return write_dataset(root)
     if name == "real":
         print(f"fetching the real patients into {root} (once)", file=sys.stderr)
         return fetch_real(root)

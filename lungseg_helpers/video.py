@@ -115,7 +115,9 @@ def draw_gallery(
     title: str = "",
 ) -> Figure:
     """Draw slices of a volume (slice, row, column) side by side; ``spacing`` is (slice, row, column) in mm."""
-    figure, axes = plt.subplots(1, len(indices), figsize=(3.2 * len(indices), 3.2), squeeze=False, layout="constrained")
+    aspect = ct.shape[1] * spacing[1] / (ct.shape[2] * spacing[2])
+    size = (3.2 * len(indices), 3.2 * aspect + (0.3 if title else 0))
+    figure, axes = plt.subplots(1, len(indices), figsize=size, squeeze=False, layout="constrained")
     for ax, index in zip(axes[0], indices, strict=True):
         masks = [None if mask is None else mask[index] for mask in (truth, prediction)]
         note = f"slice {index + 1}/{len(ct)}"

@@ -6,8 +6,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
-
-from conftest import SHAPE
+from toy import SHAPE
 
 from lungseg_helpers.errors import ScanError, StackError
 from lungseg_helpers.metrics import dice
