@@ -47,6 +47,20 @@ RecipeOption = Annotated[RecipeName | None, typer.Option(help="Which pipeline.  
 DeviceOption = Annotated[Device, typer.Option(help="Where the network runs.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes side by side.  [default: all cores]")]
 
+LabelsOption = Annotated[
+    str | None, typer.Option(help="Label values that are tumour, such as 1,2; others become background.")
+]
+
+
+def _label_values(text: str | None) -> frozenset[int] | None:
+    try:
+        values = None if text is None else frozenset(int(value) for value in text.split(","))
+    except ValueError:
+        values = frozenset({0})
+    if values is not None and not values <= frozenset(range(1, 256)):
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers from 1 to 255, such as 1,2", param_hint="--labels")
+    return values
+
 
 def _recipe(name: RecipeName | None, profile: Profile | None) -> Recipe:
     return get_recipe(name and name.value, profile and profile.value)
@@ -55,7 +69,7 @@ def _recipe(name: RecipeName | None, profile: Profile | None) -> Recipe:
 @app.command()
 def phantom(
     out: Annotated[Path | None, typer.Option(help="Folder of the data set.  [default: data/phantom]")] = None,
-    cases: Annotated[int, typer.Option(min=1, help="Labelled cases.")] = 24,
+    cases: Annotated[int, typer.Option(min=1, help="Labelled cases.")] = 40,
     unlabelled: Annotated[int, typer.Option(min=0, help="Cases without a label.")] = 4,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 2026,
     matrix: Annotated[int, typer.Option(min=64, max=512, help="Rows and columns of a slice.")] = 256,
@@ -76,6 +90,40 @@ def fetch_real(
     from .sources import dataset_root, fetch_real
 
     print(fetch_real(out or dataset_root("real")))
+
+
+@fetch_app.command("decathlon")
+def fetch_decathlon(
+    url: Annotated[str | None, typer.Option(help="A mirror.  [default: the archive's own address]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the data set.  [default: data/Task06_Lung]")] = None,
+) -> None:
+    """Fetch Task06 of the Medical Segmentation Decathlon (8.5 GB). Goes on after a cut."""
+    from .sources import dataset_root
+    from .task06 import TASK06_URL, fetch_decathlon
+
+    print(fetch_decathlon(out or dataset_root("decathlon"), url or TASK06_URL))
+
+
+@app.command()
+def check(
+    data: Annotated[str, typer.Argument(help="Decathlon data set, or folder of scans.", show_default=False)],
+    json: Annotated[Path | None, typer.Option("--json", help="Write the report to this file as well.")] = None,
+    labels: LabelsOption = None,
+    workers: WorkersOption = None,
+) -> None:
+    """Check every scan and label: one line a fault, and status 1 where one keeps a case out."""
+    from .dataset_check import check_dataset
+    from .sources import dataset_root
+
+    report = check_dataset(dataset_root(data), _label_values(labels), workers)
+    for problem in report.problems:
+        print(f"{problem.severity}: {problem}")
+    print(f"{len(report.cases)} cases checked: {len(report.errors)} errors, {len(report.notes)} notes")
+    if json:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.write_text(report.to_json() + "\n", encoding="utf-8")
+    if report.errors:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,8 +1,8 @@
 """From a NIfTI scan to a stack of slices on disk: oriented, cropped, resized, still in HU.
 
-This room and ``inference`` are the only ones that know about affines. What leaves here
-is a :class:`SliceStack`, in the order (slice, row, column): slice 0 is the most inferior,
-row 0 the most anterior, column 0 the patient's right.
+Behind this room only ``inference`` knows about affines. What leaves here is a
+:class:`SliceStack`, in the order (slice, row, column): slice 0 is the most inferior, row 0
+the most anterior, column 0 the patient's right.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import nibabel as nib
 import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from .checking import label_on_grid, require_case
 from .errors import LungsegError, ScanError, StackError
 from .lungs import lung_box
+from .orientation import oriented, oriented_spacing, slice_heights, unoriented  # noqa: F401 (the way back, for others)
 from .recipes import AIR_HU, Recipe
 from .scans import Scan, read_scan
 from .sources import Case
@@ -34,8 +35,6 @@ MAX_HU = 3071
 
 LAYOUT = 1
 """Raised when what is written below changes, so that older stacks are made again."""
-
-_VIEW = nib.orientations.axcodes2ornt(("S", "P", "L"))
 
 
 @dataclass(frozen=True)
@@ -73,38 +72,6 @@ class SliceStack:
         return self.info["tumour_slices"]
 
 
-def oriented(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Turn voxels of shape (x, y, z) as stored into (slice, row, column) order; a view, nothing is copied.
-
-    ``affine`` (4, 4) maps voxel indices to mm, right-anterior-superior positive (nibabel's
-    convention). An oblique scan goes to the nearest axis order; it is not resampled.
-    """
-    transform = nib.orientations.ornt_transform(nib.io_orientation(affine), _VIEW)
-    return nib.apply_orientation(voxels, transform)
-
-
-def unoriented(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Undo :func:`oriented`: from (slice, row, column) back to the scan's own (x, y, z) order."""
-    transform = nib.orientations.ornt_transform(_VIEW, nib.io_orientation(affine))
-    return nib.apply_orientation(array, transform)
-
-
-def oriented_spacing(affine: np.ndarray) -> tuple[float, float, float]:
-    """Return the mm between slices, rows and columns for a scan with this affine."""
-    transform = nib.orientations.ornt_transform(nib.io_orientation(affine), _VIEW)
-    spacing = [0.0, 0.0, 0.0]
-    for axis, step in enumerate(nib.affines.voxel_sizes(affine)):
-        spacing[int(transform[axis, 0])] = float(step)
-    return tuple(spacing)  # type: ignore[return-value]
-
-
-def slice_heights(affine: np.ndarray, count: int) -> np.ndarray:
-    """Return the scanner's z in mm at the centre column of each of ``count`` slices, in oriented order."""
-    axis = int(np.argmax(nib.orientations.ornt_transform(nib.io_orientation(affine), _VIEW)[:, 0] == 0))
-    heights = affine[2, 3] + np.arange(count) * affine[2, axis]
-    return heights if affine[2, axis] > 0 else heights[::-1]
-
-
 @dataclass(frozen=True)
 class View:
     """A scan as a radiologist looks at it: arrays (slice, row, column), ``ct`` in HU, ``masks`` by name.
@@ -127,9 +94,7 @@ def open_view(image: Path, **masks: Path | None) -> View:
     found = {}
     for name, path in masks.items():
         if path is not None:
-            label = read_scan(path, kind="label")
-            check_pair(Path(image).name, scan, label)
-            found[name] = oriented(label.voxels, label.affine)
+            found[name] = oriented(label_on_grid(scan, read_scan(path, kind="label")), scan.affine)
     ct = oriented(scan.voxels, scan.affine)
     return View(ct, found, oriented_spacing(scan.affine), slice_heights(scan.affine, len(ct)))
 
@@ -190,19 +155,17 @@ def from_grid(array: np.ndarray, grid: Grid, threshold: float | None = None) -> 
 
 
 def make_stack(case: Case, recipe: Recipe, scan: Scan | None = None) -> SliceStack:
-    """Read one case and return its stack, in memory; :class:`ScanError` where it cannot be used.
+    """Read and check one case and return its stack, in memory; :class:`ScanError` where it cannot be used.
 
     ``scan`` spares a second reading where the caller has read ``case.image`` already.
     """
-    scan = scan or read_scan(case.image)
-    label = read_scan(case.label, kind="label") if case.label else None
-    if label is not None:
-        check_pair(case.id, scan, label)
+    checked = require_case(case, scan)
+    scan, label = checked.scan, checked.label
     ct = np.clip(oriented(scan.voxels, scan.affine), AIR_HU, MAX_HU)
     grid = make_grid(ct, oriented_spacing(scan.affine), recipe, case.id)
     mask, outside = None, 0
     if label is not None:
-        full = (oriented(label.voxels, label.affine) > 0).astype(np.uint8)
+        full = oriented(label, scan.affine)
         mask = to_grid(full, grid, mask=True)
         (s0, s1), (r0, r1), (c0, c1) = grid.box
         outside = int(full.sum()) - int(full[s0:s1, r0:r1, c0:c1].sum())
@@ -222,21 +185,9 @@ def make_stack(case: Case, recipe: Recipe, scan: Scan | None = None) -> SliceSta
         "tumour_slices": [] if mask is None else np.flatnonzero(mask.any(axis=(1, 2))).tolist(),
         "tumour_ml": None if mask is None else float(mask.sum()) * float(np.prod(grid.spacing)) / 1000,
         "label_voxels_outside_box": outside,
+        "notes": [str(problem) for problem in checked.problems],
     }
     return SliceStack(case.id, to_grid(ct, grid).astype(np.int16, copy=False), mask, grid, info)
-
-
-def check_pair(name: str, scan: Scan, label: Scan) -> None:
-    """Raise :class:`ScanError` unless image and label lie on the same voxels of the same patient."""
-    if scan.voxels.shape != label.voxels.shape:
-        raise ScanError(
-            f"{name}: image {scan.voxels.shape} and label {label.voxels.shape} differ in shape; "
-            f"check that {label.path.name} belongs to {scan.path.name}"
-        )
-    if not np.allclose(scan.affine, label.affine, atol=1e-2):
-        raise ScanError(
-            f"{name}: image and label have different affines; resample {label.path.name} to {scan.path.name}"
-        )
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:

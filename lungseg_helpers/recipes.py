@@ -58,13 +58,13 @@ class Augmentation:
     alone. ``elastic_alpha`` (strength) and ``elastic_sigma`` (smoothness) are in pixels.
     """
 
-    scale: tuple[float, float] = (0.85, 1.15)
-    rotate_deg: float = 15.0
+    scale: tuple[float, float] = (0.75, 1.3)
+    rotate_deg: float = 20.0
     shift: float = 0.05
     flip_left_right: float = 0.5
     elastic_alpha: tuple[float, float] = (0.0, 40.0)
     elastic_sigma: tuple[float, float] = (4.0, 8.0)
-    elastic_probability: float = 0.3
+    elastic_probability: float = 0.2
     brightness: float = 0.04
     contrast: float = 0.1
     noise: float = 0.03
@@ -79,7 +79,8 @@ class Recipe:
     ``pixel_mm`` is the in-plane spacing that slices are resampled to; with ``None``
     every slice is stretched to ``frame`` (rows, columns) instead. ``context_mm`` lists
     the distances from the slice to be segmented, along z, of the slices that the
-    network sees as channels.
+    network sees as channels. Training cuts ``patch`` (rows, columns) out of a slice, or
+    takes whole frames where it is None; everything else sees whole slices.
     """
 
     name: str = "course"
@@ -92,17 +93,17 @@ class Recipe:
     # data set
     intensity: Intensity = field(default_factory=Intensity)
     augmentation: Augmentation | None = field(default_factory=Augmentation)
-    context_mm: tuple[float, ...] = (-3.0, 0.0, 3.0)
-    patch: tuple[int, int] | None = (128, 128)
+    context_mm: tuple[float, ...] = (-6.0, -3.0, 0.0, 3.0, 6.0)
+    patch: tuple[int, int] | None = (192, 224)
     tumour_fraction: float = 0.5
-    validation_fraction: float = 0.15
+    validation_fraction: float = 0.125
     test_fraction: float = 0.25
     # network
     widths: tuple[int, ...] = (32, 64, 128, 256)
     dropout: float = 0.0
     # training
     loss: str = "dice_bce"
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 1e-4
     batch_size: int = 16
     slices_per_epoch: int = 4000
@@ -154,11 +155,13 @@ RECIPES: dict[str, Recipe] = {"course": Recipe()}
 
 _LAPTOP = {
     "course": {
-        "pixel_mm": 1.75,
-        "frame": (160, 208),
+        "pixel_mm": 2.5,
+        "frame": (112, 144),
+        "patch": (96, 112),
         "widths": (16, 32, 64, 128),
-        "slices_per_epoch": 1200,
-        "epochs": 10,
+        "batch_size": 8,
+        "slices_per_epoch": 1600,
+        "epochs": 12,
     },
 }
 

@@ -19,7 +19,7 @@ def test_recipe_survives_json(name, profile):
 def test_profiles_change_only_sizes_and_budgets():
     small, large = get_recipe("course", "laptop"), get_recipe("course", "gpu")
     differing = {key for key, value in small.to_dict().items() if value != large.to_dict()[key]}
-    assert differing <= {"pixel_mm", "frame", "widths", "slices_per_epoch", "epochs", "batch_size"}
+    assert differing <= {"pixel_mm", "frame", "patch", "widths", "slices_per_epoch", "epochs", "batch_size"}
 
 
 def test_intensity_clips_and_scales():
