@@ -29,16 +29,17 @@ def patch_centre(mask: np.ndarray, patch: tuple[int, int], rng: np.random.Genera
     """Choose the (row, column) that a training patch is centred on: near tumour if the slice holds any, else anywhere.
 
     Tumour is put up to a third of the patch off the centre, or a network would learn that
-    tumours are in the middle.
+    tumours are in the middle. The patch stays inside the slice where it fits, so that
+    work is not spent on the air around it.
     """
     held = np.argwhere(mask)
-    if not len(held):
-        return int(rng.integers(mask.shape[0])), int(rng.integers(mask.shape[1]))
-    row, column = held[rng.integers(len(held))]
-    return (
-        int(row + rng.integers(-(patch[0] // 3), patch[0] // 3 + 1)),
-        int(column + rng.integers(-(patch[1] // 3), patch[1] // 3 + 1)),
-    )
+    point = held[rng.integers(len(held))] if len(held) else rng.integers(mask.shape)
+    centre = []
+    for middle, length, size in zip(point, patch, mask.shape, strict=True):
+        middle = int(middle + rng.integers(-(length // 3), length // 3 + 1))
+        first, last = length // 2, size - (length - length // 2)
+        centre.append(size // 2 if last <= first else min(max(middle, first), last))
+    return centre[0], centre[1]
 
 
 def crop_around(array: np.ndarray, centre: tuple[int, int], size: tuple[int, int], fill: float) -> np.ndarray:

@@ -69,7 +69,7 @@ def _recipe(name: RecipeName | None, profile: Profile | None) -> Recipe:
 @app.command()
 def phantom(
     out: Annotated[Path | None, typer.Option(help="Folder of the data set.  [default: data/phantom]")] = None,
-    cases: Annotated[int, typer.Option(min=1, help="Labelled cases.")] = 40,
+    cases: Annotated[int, typer.Option(min=1, help="Labelled cases.")] = 60,
     unlabelled: Annotated[int, typer.Option(min=0, help="Cases without a label.")] = 4,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 2026,
     matrix: Annotated[int, typer.Option(min=64, max=512, help="Rows and columns of a slice.")] = 256,

@@ -22,7 +22,6 @@ from .preprocessing import SliceStack, open_stack, prepare, stacks_dir
 from .recipes import Recipe
 from .sources import ensure_dataset, find_cases
 
-
 ROLES = ("train", "validation", "test")
 
 
@@ -54,7 +53,7 @@ def split_patients(ids: Sequence[str], recipe: Recipe) -> Split:
         raise SplitError("a patient id occurs twice; rename one, or slices of one patient leak between roles")
     if len(ordered) < 3:
         raise SplitError(
-            f"{len(ordered)} labelled patients; bring three or more, so that training, validation and test have one each"
+            f"{len(ordered)} labelled patients; bring three or more: training, validation and test need one each"
         )
     order = np.random.default_rng(recipe.seed).permutation(len(ordered))
     test = max(1, round(recipe.test_fraction * len(ordered)))
@@ -132,6 +131,11 @@ class SliceDataset(Dataset):
             flags.append(held)
         return np.concatenate(flags)
 
+    @property
+    def patients(self) -> np.ndarray:
+        """Int array (slices,): each item's patient number."""
+        return np.array([number for number, _ in self.index])
+
     def __getitem__(self, item: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
         item, seed = item if isinstance(item, tuple) else (item, None)
         number, index = self.index[item]
@@ -177,10 +181,13 @@ class OversamplingSampler(WeightedRandomSampler):
             yield item, int(torch.randint(2**31, (), generator=self.generator))
 
 
-def tumour_weights(has_tumour: np.ndarray, tumour_fraction: float) -> np.ndarray:
+def tumour_weights(has_tumour: np.ndarray, tumour_fraction: float, patients: np.ndarray | None = None) -> np.ndarray:
     """Return a sampling weight for each slice so that ``tumour_fraction`` of all draws hold tumour.
 
-    Raises :class:`SplitError` where one of the two kinds of slices does not occur.
+    With ``patients`` (each slice's patient number) the patients share these draws equally:
+    otherwise a tumour that spans sixty slices is seen twelve times as often as one that
+    spans five, while the score counts patients. Raises :class:`SplitError` where one of
+    the two kinds of slices does not occur.
     """
     positives = int(has_tumour.sum())
     if positives in (0, len(has_tumour)):
@@ -188,7 +195,11 @@ def tumour_weights(has_tumour: np.ndarray, tumour_fraction: float) -> np.ndarray
             f"{positives} of {len(has_tumour)} training slices hold tumour: oversampling needs both kinds; "
             "check the labels with 'lungseg check'"
         )
-    return np.where(has_tumour, tumour_fraction / positives, (1 - tumour_fraction) / (len(has_tumour) - positives))
+    weights = np.where(has_tumour, 1.0, (1 - tumour_fraction) / (len(has_tumour) - positives))
+    if patients is not None:
+        weights[has_tumour] /= np.bincount(patients[has_tumour])[patients[has_tumour]]
+    weights[has_tumour] *= tumour_fraction / weights[has_tumour].sum()
+    return weights
 
 
 class LungDataModule(pl.LightningDataModule):
@@ -209,7 +220,8 @@ class LungDataModule(pl.LightningDataModule):
         self.validation_set = SliceDataset(validation, recipe)
 
     def train_dataloader(self) -> DataLoader:
-        weights = tumour_weights(self.train_set.has_tumour, self.recipe.tumour_fraction)
+        held, patients = self.train_set.has_tumour, self.train_set.patients
+        weights = tumour_weights(held, self.recipe.tumour_fraction, patients)
         sampler = OversamplingSampler(weights, self.recipe.slices_per_epoch, self.recipe.seed)
         return self._loader(self.train_set, sampler=sampler, drop_last=True)
 

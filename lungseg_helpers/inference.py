@@ -19,8 +19,10 @@ from tqdm import tqdm
 
 from .dataset import fit_frame, read_channels
 from .errors import LungsegError
+from .grids import from_grid
 from .lungs import lung_mask
-from .preprocessing import SliceStack, from_grid, make_stack, oriented, oriented_spacing, unoriented
+from .orientation import oriented, oriented_spacing, unoriented
+from .preprocessing import SliceStack, make_stack
 from .recipes import Recipe
 from .scans import Scan, read_scan
 from .sources import Case

@@ -19,9 +19,10 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
+from tqdm import tqdm
 
 from .dataset import LungDataModule, Split
 from .errors import RecipeError, TrainingError
@@ -163,6 +164,25 @@ def _seconds(dtype: torch.dtype, repeats: int = 5) -> float:
     return best
 
 
+class ProgressBar(pl.Callback):
+    """One bar for the whole training, on stderr: the steps, and the validation Dice of the last epoch."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        steps = int(trainer.estimated_stepping_batches)
+        self.bar = tqdm(total=steps, initial=trainer.global_step, desc="training", unit="step", leave=False)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        self.bar.update()
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        dice = float(trainer.callback_metrics["val_dice"])
+        self.bar.set_postfix_str(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, Dice {dice:.2f}")
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
 def build_trainer(recipe: Recipe, run: Path, device: str = "auto", progress: bool = True) -> pl.Trainer:
     """Build the Trainer that writes a run to ``run``: TensorBoard curves and checkpoints.
 
@@ -176,7 +196,7 @@ def build_trainer(recipe: Recipe, run: Path, device: str = "auto", progress: boo
         LearningRateMonitor("step"),
     ]
     if progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=5, leave=False))
+        callbacks.append(ProgressBar())
     return pl.Trainer(
         accelerator="gpu" if pick_device(device) == "cuda" else "cpu",
         devices=1,
@@ -187,7 +207,7 @@ def build_trainer(recipe: Recipe, run: Path, device: str = "auto", progress: boo
         log_every_n_steps=10,
         logger=TensorBoardLogger(run, "", "tensorboard"),
         callbacks=callbacks,
-        enable_progress_bar=progress,
+        enable_progress_bar=False,
         enable_model_summary=False,
     )
 

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from lungseg_helpers.augmentation import augment, crop_around, fit_frame, make_augmenter, patch_centre
 from lungseg_helpers.dataset import (
     LungDataModule,
     SliceDataset,
-    augment,
-    fit_frame,
-    make_augmenter,
     open_split,
     read_channels,
     split_patients,
@@ -127,6 +125,25 @@ def test_weights_give_the_asked_for_fraction():
     assert weights[flags].sum() / weights.sum() == pytest.approx(0.4)
     drawn = np.random.default_rng(0).choice(1000, 20000, p=weights / weights.sum())
     assert flags[drawn].mean() == pytest.approx(0.4, abs=0.02)
+
+
+def test_patients_share_the_tumour_draws():
+    flags = np.array([True] * 60 + [True] * 5 + [False] * 100)
+    patients = np.repeat([0, 2, 2], [60, 5, 100])
+    weights = tumour_weights(flags, 0.5, patients)
+    assert weights[:60].sum() == pytest.approx(0.25) and weights[60:65].sum() == pytest.approx(0.25)
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_patches_stay_inside_the_slice_and_hold_their_tumour():
+    rng = np.random.default_rng(0)
+    mask = np.zeros((90, 120), np.uint8)
+    mask[80:84, 5:9] = 1
+    for _ in range(50):
+        row, column = patch_centre(mask, (64, 64), rng)
+        assert 32 <= row <= 90 - 32 and 32 <= column <= 120 - 32
+        assert crop_around(mask, (row, column), (64, 64), 0).any()
+    assert patch_centre(mask, (128, 128), rng) == (45, 60)
 
 
 @pytest.mark.parametrize("flags", [np.zeros(5, bool), np.ones(5, bool)])

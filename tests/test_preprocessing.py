@@ -9,22 +9,10 @@ import pytest
 from toy import SHAPE
 
 from lungseg_helpers.errors import ScanError, StackError
+from lungseg_helpers.grids import from_grid, make_grid, to_grid
 from lungseg_helpers.metrics import dice
-from lungseg_helpers.preprocessing import (
-    from_grid,
-    is_current,
-    make_grid,
-    make_stack,
-    open_stack,
-    open_view,
-    oriented,
-    oriented_spacing,
-    prepare,
-    save_stack,
-    stacks_dir,
-    to_grid,
-    unoriented,
-)
+from lungseg_helpers.orientation import oriented, oriented_spacing, unoriented
+from lungseg_helpers.preprocessing import is_current, make_stack, open_stack, open_view, prepare, save_stack, stacks_dir
 from lungseg_helpers.scans import read_scan
 
 ORIENTATIONS = ["LPS", "RAS", "LAS", "SPL", "AIR"]
