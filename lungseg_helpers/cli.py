@@ -177,9 +177,9 @@ def predict(
     device: DeviceOption = Device.auto,
 ) -> None:
     """Segment scans: SCAN.nii.gz becomes OUT/SCAN_pred.nii.gz, in the scan's own grid."""
+    from .devices import pick_device
     from .inference import predict_cases
     from .sources import cases_of
-    from .training import pick_device
     from .weights import SHIPPED_WEIGHTS, load_weights
 
     chosen = pick_device(device.value)

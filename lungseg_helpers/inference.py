@@ -18,6 +18,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from .dataset import fit_frame, read_channels
+from .devices import choose_precision
 from .errors import LungsegError
 from .grids import from_grid
 from .lungs import lung_mask
@@ -26,7 +27,6 @@ from .preprocessing import SliceStack, make_stack
 from .recipes import Recipe
 from .scans import Scan, read_scan
 from .sources import Case
-from .training import choose_precision
 from .unet import UNet
 
 BASELINE_HU = -300

@@ -13,6 +13,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .dataset import LungDataModule, Split
+from .devices import choose_precision, pick_device
 from .errors import RecipeError, TrainingError
 from .losses import LOSSES
 from .recipes import Recipe
 from .unet import build_unet
 from .weights import save_weights
+
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""The probabilities among which validation chooses the one that a mask is cut at."""
 
 
 class LungSegmenter(pl.LightningModule):
@@ -37,7 +42,8 @@ class LungSegmenter(pl.LightningModule):
 
     ``recipe`` is a :meth:`Recipe.to_dict`, so that a checkpoint holds plain values and
     loads with ``weights_only=True``. Logs ``train_loss``, ``val_loss`` and ``val_dice``:
-    the mean over validation patients of the Dice of the whole stack. ``history`` keeps
+    the mean over validation patients of the Dice of the whole stack, at the threshold that
+    suits them best. ``history`` keeps
     one row an epoch, across interruptions.
     """
 
@@ -52,8 +58,9 @@ class LungSegmenter(pl.LightningModule):
         self.network = build_unet(self.recipe)
         # NHWC in memory: convolutions on CPU and tensor cores run faster on it, results are the same
         self.network.to(memory_format=torch.channels_last)
-        counts = torch.zeros(max(1, len(self.patients)), 3, dtype=torch.float64)
-        self.register_buffer("counts", counts, persistent=False)
+        # kept in checkpoints: from the best one's counts the threshold is chosen
+        counts = torch.zeros(len(THRESHOLDS), max(1, len(self.patients)), 3, dtype=torch.float64)
+        self.register_buffer("counts", counts)
         self.losses: dict[str, list[Tensor]] = {"train": [], "validation": []}
         self.history: list[dict[str, float]] = []
 
@@ -87,13 +94,14 @@ class LungSegmenter(pl.LightningModule):
         loss = self.loss(logits, masks)
         self.losses["validation"].append(loss)
         self.log("val_loss", loss, batch_size=len(images))
-        predicted = logits.sigmoid() > self.recipe.threshold
-        truth = masks > 0.5
-        for column, pixels in enumerate((predicted & truth, predicted & ~truth, ~predicted & truth)):
-            self.counts[:, column].index_add_(0, patients, pixels.sum(dim=(1, 2, 3)).double())
+        probability, truth = logits.sigmoid(), masks > 0.5
+        for counts, threshold in zip(self.counts, THRESHOLDS, strict=True):
+            predicted = probability > threshold
+            for column, pixels in enumerate((predicted & truth, predicted & ~truth, ~predicted & truth)):
+                counts[:, column].index_add_(0, patients, pixels.sum(dim=(1, 2, 3)).double())
 
     def on_validation_epoch_end(self) -> None:
-        val_dice = patient_dice(self.counts).nanmean()
+        _, val_dice = best_threshold(self.counts)
         self.log("val_dice", val_dice, prog_bar=True)
         if self.losses["train"]:
             means = {f"{role}_loss": float(torch.stack(found).mean()) for role, found in self.losses.items()}
@@ -124,44 +132,23 @@ def warm_cosine(step: int, steps: int, warm_up: float = 0.05) -> float:
 
 
 def patient_dice(counts: Tensor) -> Tensor:
-    """Return each patient's Dice from counts (patients, 3) of TP, FP and FN; NaN where all are zero.
+    """Return each patient's Dice from counts (…, patients, 3) of TP, FP and FN; NaN where all are zero.
 
     A patient with no tumour and none predicted has no Dice: it is left out, never counted as 1.
     """
-    true_positive, false_positive, false_negative = counts.unbind(dim=1)
+    true_positive, false_positive, false_negative = counts.unbind(dim=-1)
     return 2 * true_positive / (2 * true_positive + false_positive + false_negative)
 
 
-def pick_device(device: str = "auto") -> str:
-    """Return ``"cuda"`` or ``"cpu"``; raises :class:`TrainingError` where a GPU is asked for and there is none."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("--device cuda: torch sees no GPU here; use --device cpu, or install a CUDA build of torch")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+def best_threshold(counts: Tensor) -> tuple[float, float]:
+    """Return the threshold of :data:`THRESHOLDS` with the highest mean Dice, and that Dice.
 
-
-def choose_precision(device: str = "auto") -> str:
-    """Return Lightning's precision flag for this machine: mixed bfloat16 where it is fast, else float32.
-
-    On a CPU bfloat16 pays only where the processor multiplies it natively, so the two are
-    timed on one small convolution, in a few hundredths of a second.
+    ``counts`` is (thresholds, patients, 3). They are of validation patients: a threshold
+    chosen on test patients would be fitted to what it is scored on.
     """
-    if pick_device(device) == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    return "bf16-mixed" if _seconds(torch.bfloat16) < 0.7 * _seconds(torch.float32) else "32-true"
-
-
-def _seconds(dtype: torch.dtype, repeats: int = 5) -> float:
-    from time import perf_counter
-
-    image = torch.ones(4, 32, 96, 96).to(memory_format=torch.channels_last)
-    convolution = torch.nn.Conv2d(32, 32, 3, padding=1).to(memory_format=torch.channels_last)
-    best = math.inf
-    with torch.no_grad(), torch.autocast("cpu", dtype=dtype, enabled=dtype is not torch.float32):
-        for _ in range(repeats):
-            start = perf_counter()
-            convolution(image)
-            best = min(best, perf_counter() - start)
-    return best
+    means = patient_dice(counts).nanmean(dim=-1)
+    place = int(means.nan_to_num().argmax())
+    return THRESHOLDS[place], float(means[place])
 
 
 class ProgressBar(pl.Callback):
@@ -216,8 +203,9 @@ def train(data: LungDataModule, split: Split, run: Path, device: str = "auto", p
     """Train the recipe's network and return the path of the slim weights file ``run/weights.ckpt``.
 
     ``split.json`` (the patients by role) and ``curves.csv`` (one row an epoch) lie beside
-    it. A run of the same recipe and patients that was interrupted goes on from its last
-    epoch; a finished one is returned as it is; one of another recipe begins anew.
+    it; the weights' recipe holds the threshold that validation chose. A run of the same
+    recipe and patients that was interrupted goes on from its last epoch; a finished one is
+    returned as it is; one of another recipe begins anew.
     """
     recipe = data.recipe
     run = Path(run)
@@ -241,8 +229,10 @@ def train(data: LungDataModule, split: Split, run: Path, device: str = "auto", p
         raise TrainingError(f"{run}: interrupted; the same command goes on from the last whole epoch")
     pd.DataFrame(module.history).to_csv(run / "curves.csv", index=False)
     best = _read(run / "checkpoints" / "best.ckpt")
-    state = {key.removeprefix("network."): value for key, value in best["state_dict"].items()}
-    return save_weights(weights, recipe, state, roles)
+    state = best["state_dict"]
+    threshold, _ = best_threshold(state.pop("counts"))
+    state = {key.removeprefix("network."): value for key, value in state.items()}
+    return save_weights(weights, replace(recipe, threshold=threshold), state, roles)
 
 
 def quiet_lightning() -> None:

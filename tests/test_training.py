@@ -10,16 +10,17 @@ import pytest
 import torch
 
 from lungseg_helpers.dataset import LungDataModule, Split
+from lungseg_helpers.devices import choose_precision, pick_device
 from lungseg_helpers.errors import RecipeError, TrainingError, WeightsError
 from lungseg_helpers.inference import predict_stack
 from lungseg_helpers.losses import LOSSES
 from lungseg_helpers.metrics import dice
 from lungseg_helpers.preprocessing import make_stack
 from lungseg_helpers.training import (
+    THRESHOLDS,
     LungSegmenter,
-    choose_precision,
+    best_threshold,
     patient_dice,
-    pick_device,
     train,
     warm_cosine,
 )
@@ -39,7 +40,8 @@ def full_precision(monkeypatch):
     """Keep results the same on every processor: float32 on one thread, whatever would be faster."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setattr("lungseg_helpers.training.choose_precision", lambda device="auto": "32-true")
+    for room in ("training", "inference"):
+        monkeypatch.setattr(f"lungseg_helpers.{room}.choose_precision", lambda device="auto": "32-true")
     yield
     torch.set_num_threads(threads)
 
@@ -73,7 +75,8 @@ def test_learns_and_reports_the_dice_of_whole_patients(data, tmp_path):
     data.validation_set.recipe = data.recipe
     path = train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
     network, recipe, split = load_weights(path)
-    assert recipe == data.recipe and split == {"data": "", "train": ["a"], "validation": ["b"], "test": ["c"]}
+    assert replace(recipe, threshold=0.5) == data.recipe
+    assert split == {"data": "", "train": ["a"], "validation": ["b"], "test": ["c"]}
     assert json.loads((tmp_path / "run" / "split.json").read_text()) == split
     stack = data.validation_set.stacks[0]
     found = dice(stack.mask, predict_stack(network, recipe, stack) > recipe.threshold)
@@ -83,6 +86,14 @@ def test_learns_and_reports_the_dice_of_whole_patients(data, tmp_path):
     assert list(curves["epoch"]) == list(range(12))
     changed = path.stat().st_mtime_ns
     assert train(data, SPLIT, tmp_path / "run", "cpu", progress=False).stat().st_mtime_ns == changed, "trained again"
+
+
+def test_threshold_is_the_one_that_suits_the_patients():
+    counts = torch.zeros(len(THRESHOLDS), 2, 3)
+    counts[..., 1:] = 10.0
+    counts[2, 0, 0] = 30.0
+    threshold, value = best_threshold(counts)
+    assert threshold == THRESHOLDS[2] and value == pytest.approx(0.5 * 60 / 80)
 
 
 def test_resumed_run_equals_an_undisturbed_one(data, tmp_path):
