@@ -129,12 +129,12 @@ class _Layout:
         self._name_doubles(labels)
         label_of = {case_id(label): label for label in reversed(labels)}
         for image in images:
-            id_, labelled = case_id(image), image.parent.name == "imagesTr"
+            id_, labelled = case_id(image), image.parent == self.root / "imagesTr"
             self.cases.append(Case(id_, image, label_of.get(id_) if labelled else None))
             if labelled and id_ not in label_of:
                 remedy = f"add {self.root / 'labelsTr' / image.name}, or move the scan to imagesTs"
                 self._add(id_, image, "has no label", remedy)
-        training = {case_id(image) for image in images if image.parent.name == "imagesTr"}
+        training = {case_id(image) for image in images if image.parent == self.root / "imagesTr"}
         for label in labels:
             if case_id(label) not in training:
                 self._add(case_id(label), label, "has no image in imagesTr", "add the image, or remove this label")
