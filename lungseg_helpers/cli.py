@@ -58,7 +58,8 @@ def _label_values(text: str | None) -> frozenset[int] | None:
     except ValueError:
         values = frozenset({0})
     if values is not None and not values <= frozenset(range(1, 256)):
-        raise typer.BadParameter(f"{text!r} is no list of whole numbers from 1 to 255, such as 1,2", param_hint="--labels")
+        hint = f"{text!r} is no list of whole numbers from 1 to 255, such as 1,2"
+        raise typer.BadParameter(hint, param_hint="--labels")
     return values
 
 
