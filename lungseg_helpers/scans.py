@@ -19,6 +19,9 @@ from .nifti_bytes import read_nifti, reject
 SPACING_RANGE_MM = (0.01, 100.0)
 """Outside this range a spacing is not in mm, or not a spacing."""
 
+MAX_VALUE = 2**17
+"""No CT number, in 16 bits with any usual offset, is as large: beyond it the data type in the header is wrong."""
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -57,7 +60,8 @@ def read_scan(path: str | Path, kind: str = "image") -> Scan:
     ------
     ScanError
         Where the file is missing, unreadable, damaged, not three-dimensional NIfTI, has no
-        usable geometry, holds NaN or infinity, or (labels) values other than 0…255.
+        usable geometry, holds NaN, infinity or values beyond :data:`MAX_VALUE`, or (labels)
+        values other than 0…255.
     """
     if kind not in ("image", "label"):
         raise ValueError(f"kind is {kind!r}; use 'image' or 'label'")
@@ -118,6 +122,8 @@ def _hounsfield(path: Path, raw: np.ndarray, slope: float, inter: float) -> np.n
     for k in range(raw.shape[2]):
         values[..., k] = raw[..., k].astype(np.float64) * slope + inter
     _require_finite(path, values)
+    if (peak := max(-float(values.min()), float(values.max()))) > MAX_VALUE:
+        reject(path, f"holds values as large as {peak:.3g}, so its header names a wrong data type", "export it again")
     return values
 
 
