@@ -127,6 +127,28 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command("import")
+def import_scans(
+    folder: Annotated[Path, typer.Argument(help="Folder of DICOM, NRRD, MHA or NIfTI scans.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="New folder of the data set.", show_default=False)],
+    labels: LabelsOption = None,
+    regions: Annotated[
+        str | None, typer.Option(help="Names of DICOM regions that are tumour, as a pattern.  [default: GTV and such]")
+    ] = None,
+) -> None:
+    """Turn scans of other formats into a checked data set of NIfTI cases, with labels that lie beside them.
+
+    DICOM cases are called after PatientID and series number: rename them where these may not be seen.
+    """
+    from .dicom_labels import TUMOUR_NAMES
+    from .importing import import_folder
+
+    cases, lines = import_folder(folder, out, _label_values(labels), regions or TUMOUR_NAMES)
+    for line in lines:
+        print(f"lungseg: {line}", file=sys.stderr)
+    print(f"{len(cases)} cases in {out}, {sum(case.label is not None for case in cases)} of them labelled")
+
+
 @app.command()
 def prepare(
     data: DataOption = None,

@@ -1,0 +1,241 @@
+"""Any folder of scans as a data set of this course: DICOM series, NRRD, MHA and NIfTI become checked NIfTI cases.
+
+Labelled cases go to ``imagesTr`` and ``labelsTr``, the others to ``imagesTs``, as in the
+Decathlon. A scan that cannot be used is named and left out, and the others go on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from .checking import Problem, check_case
+from .dicom_labels import RT_STRUCT, SEGMENTATION, TUMOUR_NAMES, labels_of, read_label, region_names
+from .dicom_series import Series, Slice, group_series, read_headers, read_series
+from .errors import LungsegError, ScanError, SourceError
+from .itk_images import read_itk
+from .real_patients import write_nifti
+from .scans import read_scan
+from .sources import Case, case_id, find_cases
+
+ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
+
+LABEL_MARK = re.compile(r"^(?P<case>.+?)[ _.-](label|seg|segmentation|mask)$", re.IGNORECASE)
+IMAGE_MARK = re.compile(r"^(?P<case>.+?)[ _.-](image|ct|scan)$", re.IGNORECASE)
+"""``patient_label.nrrd`` is the label of ``patient.nrrd`` and of ``patient_image.nrrd``."""
+
+Image = tuple[np.ndarray, np.ndarray]
+"""Voxels (x, y, z) and their (4, 4) affine to RAS mm."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A scan that was found, and how to read it: ``read`` returns image, label (or None) and notes."""
+
+    id: str
+    source: Path
+    label_source: Path | None
+    read: Callable[[], tuple[Image, Image | None, list[str]]]
+
+
+def import_folder(
+    folder: str | Path, out: str | Path, labels: Collection[int] | None = None, regions: str = TUMOUR_NAMES
+) -> tuple[list[Case], list[str]]:
+    """Write every scan below ``folder`` to ``out``; return the cases, and one line a problem or note.
+
+    ``labels`` says which values of label files count as tumour (default: 1 alone, and others
+    are an error), ``regions`` which names of DICOM regions, as a regular expression.
+    What is written has passed the check of a case. Raises :class:`SourceError` where the folder
+    holds no scan, or ``out`` is there and not empty.
+    """
+    folder, out = Path(folder), Path(out)
+    if not folder.is_dir():
+        raise SourceError(f"{folder}: no such folder; give one that holds scans")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise SourceError(f"{out}: is there already; name a new folder")
+    try:
+        re.compile(regions)
+    except re.error as error:
+        raise SourceError(f"{regions!r} is no regular expression ({error}); give one such as 'gtv|lesion'") from error
+    lines: list[str] = []
+    found = _unique([*_find_dicom(folder, regions, lines), *_find_files(folder)])
+    if not found:
+        raise SourceError("; ".join([f"{folder}: holds no scan that can be read", *lines]))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # The folder appears whole or not at all.
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
+        made = Path(temporary) / out.name
+        if cases := _write_all(found, made, labels, lines):
+            _describe(made, cases)
+            if out.exists():
+                out.rmdir()
+            os.replace(made, out)
+    if not cases:
+        raise SourceError(f"{folder}: no scan in it can be used; {' | '.join(lines)}")
+    return find_cases(out), lines
+
+
+def _write_all(found: list[Found], out: Path, labels: Collection[int] | None, lines: list[str]) -> list[Case]:
+    cases = []
+    for each in tqdm(found, desc="importing", unit="case", leave=False):
+        try:
+            case, notes = _write(each, out, labels)
+        except LungsegError as error:
+            lines.append(str(error))
+        else:
+            cases.append(case)
+            lines += notes
+    return cases
+
+
+def _write(found: Found, out: Path, labels: Collection[int] | None) -> tuple[Case, list[str]]:
+    """Write and check one case; :class:`ScanError` where the check finds an error, and nothing is left then."""
+    (voxels, affine), label, notes = found.read()
+    name = f"{found.id}.nii.gz"
+    image = out / ("imagesTs" if label is None else "imagesTr") / name
+    case = Case(found.id, image, None if label is None else out / "labelsTr" / name)
+    write_nifti(case.image, voxels, affine)
+    if label is not None:
+        write_nifti(case.label, *label)
+    checked = check_case(case, labels)
+    if checked.errors:
+        case.image.unlink()
+        if case.label:
+            case.label.unlink()
+        raise ScanError(" | ".join(str(_at_source(problem, case, found)) for problem in checked.errors))
+    if case.label:
+        write_nifti(case.label, checked.label, affine)
+    return case, notes + [str(_at_source(problem, case, found)) for problem in checked.problems]
+
+
+def _at_source(problem: Problem, case: Case, found: Found) -> Problem:
+    """Name the user's file, not the one that was written from it."""
+    return replace(problem, file=str(found.label_source if problem.file == str(case.label) else found.source))
+
+
+def _find_dicom(folder: Path, regions: str, lines: list[str]) -> Iterator[Found]:
+    files, unread = read_headers(folder)
+    series, left_out = group_series(files)
+    lines += unread + left_out
+    used: set[Path] = set()
+    for each in series:
+        beside = labels_of(each, files)
+        used |= {file.path for file in beside}
+        folder_of = each.slices[0].path.parent
+        name = f"{each.header.get('PatientID') or folder_of.name}_s{each.header.get('SeriesNumber') or 0}"
+        label = beside[0].path if beside else None
+        yield Found(_safe(name), folder_of, label, _dicom_reader(each, beside, regions))
+    for file in files:
+        if file.header.SOPClassUID in (RT_STRUCT, SEGMENTATION) and file.path not in used:
+            lines.append(f"{file.path}: refers to no series in this folder; add that series, or remove it")
+
+
+def _dicom_reader(series: Series, beside: list[Slice], regions: str) -> Callable:
+    def read() -> tuple[Image, Image | None, list[str]]:
+        volume = read_series(series)
+        notes, mask = list(volume.notes), None
+        for file in beside:
+            found = read_label(file, volume, regions)
+            if found is None:
+                names = ", ".join(region_names(file)) or "nothing"
+                notes.append(f"{file.path}: no region is named like a tumour ({names}); choose one with --regions")
+            else:
+                mask = found if mask is None else mask | found
+        return (volume.voxels, volume.affine), None if mask is None else (mask, volume.affine), notes
+
+    return read
+
+
+def _find_files(folder: Path) -> Iterator[Found]:
+    """Find NIfTI, NRRD and MHA scans: as a Decathlon folder, else by their names, label beside image."""
+    if (folder / "imagesTr").is_dir():
+        for case in find_cases(folder):
+            yield Found(_safe(case.id), case.image, case.label, _file_reader(case.image, case.label))
+        return
+    images: dict[Path, Path] = {}
+    labels: dict[Path, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.name.startswith(".") or not path.name.lower().endswith((*ITK_ENDINGS, ".nii", ".nii.gz")):
+            continue
+        stem = path.parent / _stem(path)
+        if match := LABEL_MARK.match(stem.name):
+            labels[stem.with_name(match["case"])] = path
+        else:
+            match = IMAGE_MARK.match(stem.name)
+            images[path] = stem.with_name(match["case"]) if match else stem
+    for path, stem in images.items():
+        yield Found(_safe(stem.name), path, labels.get(stem), _file_reader(path, labels.get(stem)))
+
+
+def _file_reader(image: Path, label: Path | None) -> Callable:
+    def read() -> tuple[Image, Image | None, list[str]]:
+        return _read_image(image), None if label is None else _read_label_file(label), []
+
+    return read
+
+
+def _read_image(path: Path) -> Image:
+    if not path.name.lower().endswith(ITK_ENDINGS):
+        scan = read_scan(path)
+        return scan.voxels, scan.affine
+    voxels, affine = read_itk(path)
+    whole = voxels.dtype.kind in "iu" and max(-int(voxels.min()) - 1, int(voxels.max())) < 2**15
+    return voxels.astype(np.int16 if whole else np.float32), affine
+
+
+def _read_label_file(path: Path) -> Image:
+    if not path.name.lower().endswith(ITK_ENDINGS):
+        scan = read_scan(path, "label")
+        return scan.voxels, scan.affine
+    voxels, affine = read_itk(path)
+    whole = voxels.astype(np.uint8)
+    if not np.array_equal(whole, voxels):
+        raise ScanError(f"{path}: holds values other than whole numbers from 0 to 255; export the label again")
+    return whole, affine
+
+
+def _stem(path: Path) -> str:
+    return case_id(path) if path.name.lower().endswith((".nii", ".nii.gz")) else path.stem
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._-") or "case"
+
+
+def _unique(found: list[Found]) -> list[Found]:
+    """Give cases of one name a number each."""
+    taken: set[str] = set()
+    result = []
+    for each in found:
+        id_, number = each.id, 1
+        while id_.lower() in taken:
+            number += 1
+            id_ = f"{each.id}_{number}"
+        taken.add(id_.lower())
+        result.append(replace(each, id=id_))
+    return result
+
+
+def _describe(out: Path, cases: list[Case]) -> None:
+    training = [f"./imagesTr/{case.image.name}" for case in cases if case.label]
+    test = [f"./imagesTs/{case.image.name}" for case in cases if not case.label]
+    description = {
+        "name": out.name,
+        "description": "Imported chest CT",
+        "tensorImageSize": "3D",
+        "modality": {"0": "CT"},
+        "labels": {"0": "background", "1": "cancer"},
+        "numTraining": len(training),
+        "numTest": len(test),
+        "training": [{"image": name, "label": name.replace("imagesTr", "labelsTr")} for name in training],
+        "test": test,
+    }
+    (out / "dataset.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
