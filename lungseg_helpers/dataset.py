@@ -93,12 +93,13 @@ def context_offsets(recipe: Recipe, slice_mm: float) -> list[int]:
     return [round(mm / slice_mm) for mm in recipe.context_mm]
 
 
-def read_channels(stack: SliceStack, index: int, recipe: Recipe) -> np.ndarray:
+def read_channels(stack: SliceStack, index: int, recipe: Recipe, stretch: float = 1.0) -> np.ndarray:
     """Return slice ``index`` and its neighbours, (row, column, channel) float32 network input.
 
-    At the ends of the scan the last slice stands in for the ones that are missing.
+    ``stretch`` takes the neighbours from farther away, as if slices were thicker. At the
+    ends of the scan the last slice stands in for the ones that are missing.
     """
-    wanted = np.add(context_offsets(recipe, stack.grid.spacing[0]), index).clip(0, len(stack.ct) - 1)
+    wanted = np.add(context_offsets(recipe, stack.grid.spacing[0] / stretch), index).clip(0, len(stack.ct) - 1)
     return np.stack([recipe.intensity(stack.ct[each]) for each in wanted], axis=-1)
 
 
@@ -141,10 +142,12 @@ class SliceDataset(Dataset):
         number, index = self.index[item]
         stack = self.stacks[number]
         air, frame = self.recipe.intensity.air, self.recipe.frame
-        image = read_channels(stack, index, self.recipe)
+        settings, rng, stretch = self.recipe.augmentation, np.random.default_rng(seed), 1.0
+        if seed is not None and settings is not None:
+            stretch = np.exp(rng.uniform(*np.log(settings.context_stretch)))
+        image = read_channels(stack, index, self.recipe, stretch)
         mask = np.zeros(image.shape[:2], np.uint8) if stack.mask is None else np.asarray(stack.mask[index])
         if seed is not None:
-            rng = np.random.default_rng(seed)
             if self.recipe.patch:
                 frame = self.recipe.patch
                 # larger than needed, so that turning brings in more of the slice and not the fill
@@ -154,7 +157,7 @@ class SliceDataset(Dataset):
             else:
                 image, mask = fit_frame(image, frame, air), fit_frame(mask, frame, 0)
             if self.augmenter is not None:
-                image, mask = augment(image, mask, self.augmenter, self.recipe.augmentation, rng)
+                image, mask = augment(image, mask, self.augmenter, settings, rng)
         image, mask = fit_frame(image, frame, air), fit_frame(mask, frame, 0)
         image = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)
         return torch.from_numpy(image), torch.from_numpy(mask[None].astype(np.float32)), number

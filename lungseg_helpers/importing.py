@@ -6,7 +6,6 @@ Decathlon. A scan that cannot be used is named and left out, and the others go o
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
@@ -18,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .checking import Problem, check_case
+from .decathlon import dataset_json
 from .dicom_labels import RT_STRUCT, SEGMENTATION, TUMOUR_NAMES, labels_of, read_label, region_names
 from .dicom_series import Series, Slice, group_series, read_headers, read_series
 from .errors import LungsegError, ScanError, SourceError
@@ -225,17 +225,6 @@ def _unique(found: list[Found]) -> list[Found]:
 
 
 def _describe(out: Path, cases: list[Case]) -> None:
-    training = [f"./imagesTr/{case.image.name}" for case in cases if case.label]
-    test = [f"./imagesTs/{case.image.name}" for case in cases if not case.label]
-    description = {
-        "name": out.name,
-        "description": "Imported chest CT",
-        "tensorImageSize": "3D",
-        "modality": {"0": "CT"},
-        "labels": {"0": "background", "1": "cancer"},
-        "numTraining": len(training),
-        "numTest": len(test),
-        "training": [{"image": name, "label": name.replace("imagesTr", "labelsTr")} for name in training],
-        "test": test,
-    }
-    (out / "dataset.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    training, test = ([case.id for case in cases if bool(case.label) is wanted] for wanted in (True, False))
+    text = dataset_json(out.name, "Imported chest CT", training, test)
+    (out / "dataset.json").write_text(text, encoding="utf-8")

@@ -21,6 +21,14 @@ COARSE_MM = 3.0
 MIN_LUNG_ML = 150.0
 """A smaller air pocket is a trachea or bowel gas, not a lung."""
 
+WINDPIPE_MM = 27.0
+"""Air in a slice that holds no square of this side is a windpipe, at most 25 mm wide and 27 mm deep
+(Breatnach, Abbott and Fraser, AJR 142:903, 1984). It runs on above the lungs, and must not draw the
+box up to the chin."""
+
+APEX_MM = 6.0
+"""So far above the last wide slice air still counts: a tumour that fills an apex leaves it narrow."""
+
 
 def lung_mask(ct: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
     """Return a bool array of ``ct``'s shape: the air inside the body, lungs and large airways.
@@ -49,6 +57,10 @@ def lung_box(
             f"{name}: no lung found (no pocket of air of {MIN_LUNG_ML:.0f} mL inside the body); "
             "is this a chest CT in HU?"
         )
+    square = tuple(int(np.ceil(WINDPIPE_MM / (step * mm))) for step, mm in zip(steps[1:], spacing[1:], strict=True))
+    wide = ndimage.minimum_filter(lungs, (1, *square)).any(axis=(1, 2))
+    if wide.any():
+        lungs[np.flatnonzero(wide)[-1] + 1 + round(APEX_MM / (steps[0] * spacing[0])) :] = False
     box = []
     for axis, (step, mm, size) in enumerate(zip(steps, spacing, ct.shape, strict=True)):
         found = np.flatnonzero(lungs.any(axis=tuple(other for other in range(3) if other != axis)))

@@ -19,12 +19,13 @@ from isal import igzip
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from .decathlon import dataset_json
 from .errors import SourceError
 from .phantom_thorax import Phantom, make_phantom
 
 __all__ = ["VERSION", "Phantom", "is_current", "make_phantom", "write_dataset"]
 
-VERSION = 6
+VERSION = 7
 """Raised whenever the same seed gives another phantom, so that older files are made afresh."""
 
 FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
@@ -67,7 +68,12 @@ def write_dataset(out: Path, cases: int = 60, unlabelled: int = 4, seed: int = 2
     made = Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(_write_case)(*job, matrix) for job in todo)
     for _ in tqdm(made, total=len(todo), desc="phantoms", unit="case", disable=not todo):
         pass
-    _write_atomically(out / "dataset.json", _dataset_json(names[:cases], names[cases:]))
+    text = dataset_json(
+        "Lung phantoms", "Digital thorax phantoms with lung tumours, in the layout of Task06_Lung. Not patients.",
+        names[:cases], names[cases:], reference="lungseg phantom", licence="the licence of the course",
+        release=f"phantom version {VERSION}",
+    )  # fmt: skip
+    _write_atomically(out / "dataset.json", text.encode())
     return out
 
 
@@ -139,23 +145,3 @@ def _write_atomically(path: Path, content: bytes) -> None:
         part.unlink(missing_ok=True)
         raise SourceError(f"phantom {path}: cannot be written ({error.strerror}); free some space or choose "
                           "another folder") from error  # fmt: skip
-
-
-def _dataset_json(training: list[str], test: list[str]) -> bytes:
-    description = {
-        "name": "Lung phantoms",
-        "description": "Digital thorax phantoms with lung tumours, in the layout of Task06_Lung. Not patients.",
-        "reference": "lungseg phantom",
-        "licence": "the licence of the course",
-        "release": f"phantom version {VERSION}",
-        "tensorImageSize": "3D",
-        "modality": {"0": "CT"},
-        "channel_names": {"0": "CT"},
-        "labels": {"0": "background", "1": "cancer"},
-        "file_ending": ".nii.gz",
-        "numTraining": len(training),
-        "numTest": len(test),
-        "training": [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in training],
-        "test": [f"./imagesTs/{n}.nii.gz" for n in test],
-    }
-    return (json.dumps(description, indent=1) + "\n").encode()

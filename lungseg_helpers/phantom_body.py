@@ -57,6 +57,8 @@ def _skin_distance(canvas: Canvas, patient: Patient, rng: np.random.Generator) -
     skin *= (np.sqrt(width * depth) / 2.5).astype(np.float32)
     skin += 3.0 * smooth_field(rng, canvas, 90)
     h = patient.height
+    chin = (rng.normal(0, 12), float(patient.cage_front(np.array(h))) - rng.uniform(15, 60), h + rng.uniform(0, 70))
+    _join(canvas, skin, chin, (rng.uniform(28, 40), rng.uniform(30, 45), rng.uniform(20, 34)), 3.0)
     chest = float(patient.cage_front(np.array(0.4 * h))) - patient.wall - 0.8 * patient.fat
     for side in (-1, 1):
         if patient.female:

@@ -37,7 +37,9 @@ class Lungs:
 def shape_lungs(canvas: Canvas, patient: Patient, cage: np.ndarray, dome: np.ndarray, between: np.ndarray,
                 rng: np.random.Generator) -> Lungs:  # fmt: skip
     """The lungs are what cage, diaphragm and mediastinum leave, divided by wavy fissures."""
-    distance = np.maximum(cage + 1.2, 0.75 * (dome[None] - canvas.z[:, None, None]))
+    # Where the patient breathed during the scan, the diaphragm is smeared along z.
+    steep = 0.75 if rng.random() < 0.7 else rng.uniform(0.2, 0.5)
+    distance = np.maximum(cage + 1.2, steep * (dome[None] - canvas.z[:, None, None]))
     np.maximum(distance, -between, out=distance)
     inside = distance < 3
     box = tuple(
@@ -68,7 +70,7 @@ def _lobes(canvas: Canvas, lungs: Lungs) -> list[tuple[int, str, np.ndarray]]:
 def grow_trees(canvas: Canvas, patient: Patient, lungs: Lungs, rng: np.random.Generator) -> dict[str, list[Tree]]:
     """Grow arteries, veins and, beside the wider arteries, bronchi, each lobe for itself: none crosses a fissure."""
     trees: dict[str, list[Tree]] = {"artery": [], "vein": [], "bronchus": []}
-    tip = rng.uniform(0.36, 0.5)
+    tip = rng.uniform(0.37, 0.53)
     for side, name, voxels in _lobes(canvas, lungs):
         count = max(8, int(len(voxels) * canvas.voxel_ml / GOAL_ML))
         for kind in ("artery", "vein"):

@@ -85,6 +85,7 @@ def paint_mediastinum(canvas: Canvas, patient: Patient, cage: np.ndarray,
     del behind
     heart = _paint_heart(canvas, patient, waves, rng)
     np.minimum(distance, heart, out=distance)
+    _paint_fat_pads(canvas, patient, distance, rng)
     for name, (path, radii), hu in great_vessels(patient, rng):
         wall, cover = tubes(canvas, path, radii + 1.8, 1.5)
         # Soft edges make coverage a distance again: half covered is the surface.
@@ -119,6 +120,24 @@ def _paint_heart(canvas: Canvas, patient: Patient, waves: np.ndarray, rng: np.ra
         shape = ellipsoid(*canvas.mesh(box), centre, tuple(np.multiply(radii, patient.heart)))
         canvas.paint(box, shape + 2 * waves[box], hu, soft=3.0)
     return heart
+
+
+def _paint_fat_pads(canvas: Canvas, patient: Patient, distance: np.ndarray, rng: np.random.Generator) -> None:
+    """Lobules of fat in the angles between heart, diaphragm and chest wall.
+
+    The cage is full of fat already: ``distance``, to what the lungs leave free, grows by them.
+    """
+    for side in (-1, 1):
+        base = patient.dome[0 if side < 0 else 1]
+        for _ in range(rng.poisson(1.2)):
+            size = rng.uniform(0.5, 1.3) * (5 + 0.5 * patient.fat)
+            centre = (side * rng.uniform(0.3, 0.95) * patient.half_width,
+                      float(patient.cage_front(np.array(base))) + rng.uniform(5, 45),
+                      base + rng.uniform(-25, 8))  # fmt: skip
+            radii = tuple(size * rng.uniform(0.6, 1.3, 3))
+            box = canvas.around(np.array(centre), max(radii) + 4)
+            shape = ellipsoid(*canvas.mesh(box), centre, radii) + 1.5 * smooth_field(rng, canvas, 8, box)
+            np.minimum(distance[box], shape, out=distance[box])
 
 
 def _paint_plaques(canvas: Canvas, path: np.ndarray, radii: np.ndarray, age: float, rng: np.random.Generator) -> None:

@@ -10,14 +10,26 @@ from .phantom_patient import Patient
 
 
 def diaphragm_height(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> np.ndarray:
-    """Height z (row, column) in mm of the diaphragm: two domes that fall steeply to the back and sides."""
+    """Height z (row, column) in mm of the diaphragm: two domes that fall steeply to the back and sides.
+
+    Domes are flat or steep, and many bear humps: in axial slices a hump's tip is an island
+    in the lung, which a network takes for a tumour unless it has met some.
+    """
     domes = []
     for side, top in zip((-1, 1), patient.dome, strict=True):
-        x = (side * canvas.x - 0.46 * patient.half_width) / (0.56 * patient.half_width)
+        steep = rng.uniform(1.5, 2.8)
+        x = side * canvas.x - rng.uniform(0.36, 0.66) * patient.half_width
+        x = x / (rng.uniform(0.45, 0.62) * patient.half_width)
         x = np.where(x < 0, 0.65 * x, x)  # the heart lies on a saddle, only a little below the domes
-        y = (canvas.y + 0.24 * patient.depth) / (0.58 * patient.depth)
-        away = np.abs(x) ** 2.1 + np.where(y > 0, 1.0, 0.5) * np.abs(y) ** 2.1
-        domes.append(top - (top + 12) * np.clip(away, 0, 1.5))
+        y = (canvas.y + rng.uniform(0.08, 0.36) * patient.depth) / (rng.uniform(0.48, 0.64) * patient.depth)
+        away = np.abs(x) ** steep + np.where(y > 0, 1.0, 0.5) * np.abs(y) ** steep
+        dome = top - (top + 12) * np.clip(away, 0, 1.5)
+        for _ in range(rng.poisson(1.5)):
+            wide = rng.uniform(9, 26)
+            at = (side * rng.uniform(0.2, 0.9) * patient.half_width, rng.uniform(-0.6, 0.2) * patient.depth)
+            hump = np.exp(-((canvas.x - at[0]) ** 2 + (canvas.y - at[1]) ** 2) / (2 * wide**2))
+            dome = dome + rng.uniform(0.2, 1.0) * wide * hump
+        domes.append(dome)
     share = np.clip(canvas.x / 50 + 0.5, 0, 1)
     dome = (1 - share) * domes[0] + share * domes[1]
     return (dome + 2.5 * smooth_field(rng, canvas, 45)[0]).astype(np.float32)
@@ -26,7 +38,7 @@ def diaphragm_height(canvas: Canvas, patient: Patient, rng: np.random.Generator)
 def paint_abdomen(canvas: Canvas, patient: Patient, cage: np.ndarray, dome: np.ndarray,
                   rng: np.random.Generator) -> None:  # fmt: skip
     """Fill the cage below the diaphragm."""
-    top = int(np.searchsorted(canvas.z, max(patient.dome) + 8))
+    top = int(np.searchsorted(canvas.z, float(dome.max()) + 8))
     if top == 0:
         return
     box = (slice(0, top), slice(None), slice(None))
@@ -36,7 +48,8 @@ def paint_abdomen(canvas: Canvas, patient: Patient, cage: np.ndarray, dome: np.n
     inside = np.maximum(cage[box] + 1.0, 0.75 * (z - dome[None]))
     canvas.paint(box, inside, MUSCLE_HU)
     canvas.paint(box, inside + 2.5, FAT_HU + 8 * fine)
-    inside += 0.8  # organs touch the diaphragm
+    # The liver touches the diaphragm; between it and stomach and spleen there is more or less fat.
+    inside += 0.8 + rng.uniform(0, 9) * np.clip(x / 30, 0, 1)
     # Solid organs take up contrast with the blood: liver about a third, spleen more.
     blood = max(0.0, patient.aorta_hu - 40)
     edge = rng.uniform(5, 45) + 8 * lumps + 0.25 * np.minimum(z, 0)

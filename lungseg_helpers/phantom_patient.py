@@ -111,7 +111,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         muscle=float(np.clip(rng.normal(9 if female else 12, 3), 4, 20)),
         turn=float(np.clip(rng.normal(0, 3), -7, 7)),
         arms_up=bool(rng.random() < 0.85),
-        dome=(float(rng.uniform(62, 92)), float(rng.uniform(50, 80))),
+        dome=(float(rng.uniform(50, 105)), float(rng.uniform(40, 95))),
         heart=float(rng.uniform(0.88, 1.15) * size),
         age=float(rng.uniform(0, 1)),
         lung_hu=float(rng.normal(-862, 24)),
@@ -135,7 +135,9 @@ def draw_canvas(rng: np.random.Generator, patient: Patient, matrix: int) -> Canv
     needed = 2 * (patient.half_width + patient.wall + patient.fat) + rng.uniform(15, 70)
     pixel = float(np.clip(needed / 512, 0.598, 0.977)) * 512 / matrix
     slices = max(12, round(rng.integers(90, 131) * matrix / 256))
-    below, above = rng.uniform(10, 90), rng.uniform(8, 45)
+    # Some scans begin above the lungs' bases, and some end at the chin.
+    below = rng.uniform(-80, -5) if rng.random() < 0.25 else rng.uniform(5, 90)
+    above = rng.uniform(5, 60)
     spacing = (patient.height + below + above) / slices
     middle = float((patient.cage_front(np.array(90.0)) + patient.cage_back(np.array(90.0))) / 2)
     centre = (float(rng.normal(0, 5)), middle + float(rng.uniform(-5, 15)))

@@ -39,7 +39,7 @@ def draw_scanner(rng: np.random.Generator, canvas: Canvas) -> Scanner:
         blur_mm=float(rng.uniform(0.6, 1.1) * (1 - 0.4 * sharp)),
         thickness_mm=float(max(thick, 0.6 * canvas.spacing[0])),
         sharpness=sharp,
-        noise_hu=float(np.exp(rng.uniform(np.log(3.0), np.log(15.0))) * (1 + 0.7 * sharp)),
+        noise_hu=float(np.exp(rng.uniform(np.log(2.0), np.log(11.0))) * (1 + 0.7 * sharp)),
         streaks=float(rng.uniform(0, 1) ** 2),
         padding_hu=[None, None, -1024, -2048][int(rng.integers(4))],
         orientation="LAS" if rng.random() < 0.5 else "RAS",

