@@ -5,6 +5,8 @@ Image and mask always move together; the mask takes the nearest pixel and stays 
 
 from __future__ import annotations
 
+from typing import Any
+
 import imgaug.augmenters as iaa
 import numpy as np
 from imgaug.augmentables.segmaps import SegmentationMapsOnImage
@@ -53,6 +55,14 @@ def crop_around(array: np.ndarray, centre: tuple[int, int], size: tuple[int, int
         there.append(slice(start - first, max(start, stop) - first))
     window[tuple(there)] = array[tuple(here)]
     return window
+
+
+def vary_context(index: int, slices: int, settings: Augmentation, rng: np.random.Generator) -> dict[str, Any]:
+    """Draw how slice ``index`` of ``slices`` sees its neighbours: options of :func:`~.dataset.read_channels`."""
+    first, last = 0, slices - 1
+    if rng.random() < settings.context_end:
+        first, last = (index, last) if rng.random() < 0.5 else (first, index)
+    return {"stretch": float(np.exp(rng.uniform(*np.log(settings.context_stretch)))), "ends": (first, last)}
 
 
 def make_augmenter(settings: Augmentation, air: float) -> iaa.Augmenter:

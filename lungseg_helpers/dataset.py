@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
-from .augmentation import augment, crop_around, fit_frame, make_augmenter, patch_centre
+from .augmentation import augment, crop_around, fit_frame, make_augmenter, patch_centre, vary_context
 from .errors import SplitError
 from .preprocessing import SliceStack, open_stack, prepare, stacks_dir
 from .recipes import Recipe
@@ -93,13 +93,17 @@ def context_offsets(recipe: Recipe, slice_mm: float) -> list[int]:
     return [round(mm / slice_mm) for mm in recipe.context_mm]
 
 
-def read_channels(stack: SliceStack, index: int, recipe: Recipe, stretch: float = 1.0) -> np.ndarray:
+def read_channels(
+    stack: SliceStack, index: int, recipe: Recipe, stretch: float = 1.0, ends: tuple[int, int] | None = None
+) -> np.ndarray:
     """Return slice ``index`` and its neighbours, (row, column, channel) float32 network input.
 
-    ``stretch`` takes the neighbours from farther away, as if slices were thicker. At the
-    ends of the scan the last slice stands in for the ones that are missing.
+    At the ends of the scan the last slice stands in for the ones that are missing. For
+    augmentation, ``stretch`` takes the neighbours from farther away, as if slices were
+    thicker, and ``ends`` (first and last slice) makes the scan shorter than it is.
     """
-    wanted = np.add(context_offsets(recipe, stack.grid.spacing[0] / stretch), index).clip(0, len(stack.ct) - 1)
+    offsets = context_offsets(recipe, stack.grid.spacing[0] / stretch)
+    wanted = np.add(offsets, index).clip(*(ends or (0, len(stack.ct) - 1)))
     return np.stack([recipe.intensity(stack.ct[each]) for each in wanted], axis=-1)
 
 
@@ -142,10 +146,10 @@ class SliceDataset(Dataset):
         number, index = self.index[item]
         stack = self.stacks[number]
         air, frame = self.recipe.intensity.air, self.recipe.frame
-        settings, rng, stretch = self.recipe.augmentation, np.random.default_rng(seed), 1.0
+        settings, rng, context = self.recipe.augmentation, np.random.default_rng(seed), {}
         if seed is not None and settings is not None:
-            stretch = np.exp(rng.uniform(*np.log(settings.context_stretch)))
-        image = read_channels(stack, index, self.recipe, stretch)
+            context = vary_context(index, len(stack.ct), settings, rng)
+        image = read_channels(stack, index, self.recipe, **context)
         mask = np.zeros(image.shape[:2], np.uint8) if stack.mask is None else np.asarray(stack.mask[index])
         if seed is not None:
             if self.recipe.patch:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from .checking import label_on_grid
 from .errors import LungsegError, ScanError, SourceError
 from .scans import read_scan
 from .sources import find_cases
@@ -63,11 +64,17 @@ def score(truth: np.ndarray, predicted: np.ndarray, spacing: Sequence[float]) ->
 
 
 def score_files(label: Path, prediction: Path) -> dict[str, Any]:
-    """Score two NIfTI masks of one scan; :class:`ScanError` where they do not lie on the same grid."""
+    """Score two NIfTI masks of one scan; :class:`ScanError` where they do not lie on the same grid.
+
+    A mask whose voxels are stored in another order (RAS for LAS, say) is turned first.
+    """
     truth, predicted = read_scan(label, "label"), read_scan(prediction, "label")
-    if truth.voxels.shape != predicted.voxels.shape or not np.allclose(truth.affine, predicted.affine, atol=1e-2):
-        raise ScanError(f"{prediction}: does not lie on the grid of {label}; predict again from the same scan")
-    return score(truth.voxels, predicted.voxels, truth.spacing)
+    try:
+        found = label_on_grid(truth, predicted)
+    except ScanError as error:
+        message = f"{prediction}: does not lie on the grid of {label}; predict again from the same scan"
+        raise ScanError(message) from error
+    return score(truth.voxels, found, truth.spacing)
 
 
 def score_table(rows: dict[str, dict[str, Any]]) -> pd.DataFrame:

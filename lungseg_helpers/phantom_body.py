@@ -16,7 +16,8 @@ ALL = (slice(None),) * 3
 def paint_body(canvas: Canvas, patient: Patient, cage: np.ndarray, rng: np.random.Generator) -> None:
     """Paint everything outside the rib cage but bone, from table to muscle."""
     medium, fine = smooth_field(rng, canvas, 28), smooth_field(rng, canvas, 8)
-    skin = _skin_distance(canvas, patient, rng)
+    chin = _draw_chin(patient, rng)
+    skin = _skin_distance(canvas, patient, chin, rng)
     _paint_surroundings(canvas, patient, skin, medium, rng)
     canvas.paint(ALL, skin, SKIN_HU)
     canvas.paint(ALL, skin + 2.0, FAT_HU)
@@ -34,9 +35,28 @@ def paint_body(canvas: Canvas, patient: Patient, cage: np.ndarray, rng: np.rando
     plane *= np.clip((cage - 10) / 4, 0, 1)
     share *= 1.0 - 0.75 * np.clip(plane, 0, 1)
     canvas.blend(ALL, share, MUSCLE_HU + 5 * fine)
+    _paint_chin(canvas, *chin, rng)
 
 
-def _skin_distance(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> np.ndarray:
+def _draw_chin(patient: Patient, rng: np.random.Generator) -> tuple[tuple, tuple]:
+    """Centre and radii (x, y, z) mm of a chin: with the head bowed it lies before the neck, level with the apexes."""
+    height = patient.height + rng.uniform(-5, 55)
+    centre = (rng.normal(0, 12), float(patient.cage_front(np.array(patient.height))) - rng.uniform(25, 65), height)
+    return centre, (rng.uniform(20, 36), rng.uniform(24, 40), rng.uniform(18, 32))
+
+
+def _paint_chin(canvas: Canvas, centre: tuple, radii: tuple, rng: np.random.Generator) -> None:
+    """Muscle under the skin of the chin, and the jaw's bow in it."""
+    box = canvas.around(np.array(centre), max(radii) + 4)
+    shape = ellipsoid(*canvas.mesh(box), centre, radii)
+    canvas.paint(box, shape + rng.uniform(3, 7) + smooth_field(rng, canvas, 8, box), MUSCLE_HU)
+    front = canvas.y[None, box[1], box[2]] - centre[1] + rng.uniform(0, 15)
+    low = centre[2] + rng.uniform(-5, 10) - canvas.z[box[0], None, None]
+    bow = np.maximum(np.maximum(np.abs(shape + 10) - 4, front), low)
+    canvas.paint(box, bow, 900.0)
+
+
+def _skin_distance(canvas: Canvas, patient: Patient, chin: tuple, rng: np.random.Generator) -> np.ndarray:
     """Signed distance in mm (slice, row, column) to the skin."""
     z = canvas.z[:, None, None]
     u = patient.u(z)
@@ -57,8 +77,7 @@ def _skin_distance(canvas: Canvas, patient: Patient, rng: np.random.Generator) -
     skin *= (np.sqrt(width * depth) / 2.5).astype(np.float32)
     skin += 3.0 * smooth_field(rng, canvas, 90)
     h = patient.height
-    chin = (rng.normal(0, 12), float(patient.cage_front(np.array(h))) - rng.uniform(15, 60), h + rng.uniform(0, 70))
-    _join(canvas, skin, chin, (rng.uniform(28, 40), rng.uniform(30, 45), rng.uniform(20, 34)), 3.0)
+    _join(canvas, skin, *chin, 3.0)
     chest = float(patient.cage_front(np.array(0.4 * h))) - patient.wall - 0.8 * patient.fat
     for side in (-1, 1):
         if patient.female:

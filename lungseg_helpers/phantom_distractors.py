@@ -9,18 +9,24 @@ from .phantom_lungs import Lungs
 from .phantom_patient import Patient
 
 
-def paint_nodes(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
-    """Lymph nodes at hila and windpipe, 3–12 mm across (normal to 10 mm short axis), some calcified."""
+def paint_nodes(canvas: Canvas, patient: Patient, distance: np.ndarray, rng: np.random.Generator) -> None:
+    """Lymph nodes at hila and windpipe, 3–12 mm across (normal to 10 mm short axis), some calcified.
+
+    Some at the hilum bulge into the lung: ``distance`` in mm (slice, row, column), to what
+    the lungs leave free, grows by these.
+    """
     for _ in range(int(rng.integers(8, 26))):
         side = rng.choice([-1, 1])
-        hilum = np.array(patient.hilum(side))
-        middle = np.array([side * 14.0, -26.0, patient.carina + 8])
-        centre = (hilum if rng.random() < 0.4 else middle) + rng.normal(0, (9, 10, 18))
+        at_hilum = rng.random() < 0.4
+        middle = (side * 14.0, -26.0, patient.carina + 8)
+        centre = np.array(patient.hilum(side) if at_hilum else middle) + rng.normal(0, (9, 10, 18))
         radii = tuple(rng.uniform(1.5, 6.0) * rng.uniform(0.7, 1.4, 3))
         box = canvas.around(centre, max(radii) + 3)
         hu = rng.uniform(250, 900) if rng.random() < 0.12 * (0.5 + patient.age) else rng.uniform(25, 60)
         shape = ellipsoid(*canvas.mesh(box), tuple(centre), radii)
         canvas.blend(box, canvas.cover(shape) * (canvas.hu[box] > -300), hu)
+        if at_hilum and rng.random() < 0.6:
+            np.minimum(distance[box], shape, out=distance[box])
 
 
 def paint_bone_islands(canvas: Canvas, rng: np.random.Generator) -> None:

@@ -70,7 +70,7 @@ def _lobes(canvas: Canvas, lungs: Lungs) -> list[tuple[int, str, np.ndarray]]:
 def grow_trees(canvas: Canvas, patient: Patient, lungs: Lungs, rng: np.random.Generator) -> dict[str, list[Tree]]:
     """Grow arteries, veins and, beside the wider arteries, bronchi, each lobe for itself: none crosses a fissure."""
     trees: dict[str, list[Tree]] = {"artery": [], "vein": [], "bronchus": []}
-    tip = rng.uniform(0.37, 0.53)
+    tip = rng.uniform(0.37, 0.57)
     for side, name, voxels in _lobes(canvas, lungs):
         count = max(8, int(len(voxels) * canvas.voxel_ml / GOAL_ML))
         for kind in ("artery", "vein"):

@@ -57,7 +57,7 @@ def make_phantom(seed: int, matrix: int = 256) -> Phantom:
     dome = organs.diaphragm_height(canvas, patient, rng)
     organs.paint_abdomen(canvas, patient, cage, dome, rng)
     between, heart = mediastinum.paint_mediastinum(canvas, patient, cage, rng)
-    distractors.paint_nodes(canvas, patient, rng)
+    distractors.paint_nodes(canvas, patient, between, rng)
     cages.paint_spine(canvas, patient, rng)
     distractors.paint_bone_islands(canvas, rng)
     lungs = lung_room.shape_lungs(canvas, patient, cage, dome, between, rng)

@@ -57,7 +57,9 @@ class Augmentation:
     Geometry is applied with imgaug to image and mask together; intensity to the image
     alone. ``elastic_alpha`` (strength) and ``elastic_sigma`` (smoothness) are in pixels.
     ``context_stretch`` moves the neighbouring slices closer or away: scans of 1 mm and of
-    5 mm slices show a network quite different neighbours.
+    5 mm slices show a network quite different neighbours. ``context_end`` is the probability
+    that the scan is taken to end at this slice, above or below: a diaphragm must not be a
+    tumour because the scan begins in it.
     """
 
     scale: tuple[float, float] = (0.75, 1.3)
@@ -71,6 +73,7 @@ class Augmentation:
     contrast: float = 0.1
     noise: float = 0.03
     context_stretch: tuple[float, float] = (0.7, 2.0)
+    context_end: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Recipe:
     # data set
     intensity: Intensity = field(default_factory=Intensity)
     augmentation: Augmentation | None = field(default_factory=Augmentation)
-    context_mm: tuple[float, ...] = (-6.0, -3.0, 0.0, 3.0, 6.0)
+    context_mm: tuple[float, ...] = (-10.0, -5.0, 0.0, 5.0, 10.0)
     patch: tuple[int, int] | None = (192, 224)
     tumour_fraction: float = 0.5
     validation_fraction: float = 0.125

@@ -14,7 +14,8 @@ from lungseg_helpers.recipes import get_recipe
 from lungseg_helpers.unet import build_unet
 from lungseg_helpers.weights import save_weights
 
-COMMANDS = ["phantom", "fetch", "fetch real", "prepare", "train", "predict", "evaluate", "video"]
+COMMANDS = ["phantom", "fetch", "fetch real", "fetch decathlon", "check", "import", "prepare", "train", "predict",
+            "evaluate", "video"]  # fmt: skip
 
 
 def lungseg(*words, data=None) -> subprocess.CompletedProcess:

@@ -63,7 +63,7 @@ WRONG = {
     "soft_dice": [
         lambda probability, target: (probability * target).sum() / (probability.sum() + target.sum()),
         lambda probability, target: 1 - 2 * (probability * target).sum() / (probability.sum() + target.sum()),
-        lambda probability, target: 2 * ((probability > 0.5) * target).sum() / ((probability > 0.5).sum() + target.sum()),
+        lambda probability, target: 2 * ((p := probability > 0.5) * target).sum() / (p.sum() + target.sum()),
     ],
     "patient_dice": [
         lambda a, b: (2 * (a & b).sum() + 1e-6) / (a.sum() + b.sum() + 1e-6),

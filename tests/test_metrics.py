@@ -14,7 +14,8 @@ SPACING = (2.0, 1.0, 0.5)
 
 def ball(*centres: tuple[int, int, int], radius: float = 3.0) -> np.ndarray:
     grid = np.stack(np.mgrid[:32, :32, :32], axis=-1)
-    return np.any([((grid - np.array(centre)) ** 2).sum(-1) <= radius**2 for centre in centres], axis=0).astype(np.uint8)
+    away = [((grid - np.array(centre)) ** 2).sum(-1) for centre in centres]
+    return np.any([each <= radius**2 for each in away], axis=0).astype(np.uint8)
 
 
 EMPTY = np.zeros((32, 32, 32), np.uint8)
@@ -79,10 +80,14 @@ def test_files_are_paired_by_case_and_bad_ones_named(tmp_path):
     _save(one, tmp_path / "out" / "a_pred.nii.gz")
     _save(one, tmp_path / "out" / "b_pred.nii.gz", (1.0, 1.0, 1.0))
     _save(one, tmp_path / "out" / "z_pred.nii.gz")
+    # the same mask with its rows stored the other way round
+    turned = np.diag([-SPACING[0], *SPACING[1:], 1.0])
+    turned[0, 3] = SPACING[0] * (len(one) - 1)
+    nib.save(nib.Nifti1Image(one[::-1], turned), tmp_path / "out" / "c_pred.nii.gz")
     pairs, problems = find_pairs(tmp_path / "set", tmp_path / "out")
-    assert list(pairs) == ["a", "b"] and len(problems) == 1 and "z_pred" in problems[0]
+    assert list(pairs) == ["a", "b", "c"] and len(problems) == 1 and "z_pred" in problems[0]
     table, failed = evaluate_pairs(pairs)
-    assert list(table.index) == ["a"] and table.loc["a", "dice"] == 1
+    assert list(table.index) == ["a", "c"] and (table["dice"] == 1).all()
     assert len(failed) == 1 and "b_pred" in failed[0]
     _save(one, tmp_path / "other" / "q.nii.gz")
     with pytest.raises(SourceError, match="check both folders"):

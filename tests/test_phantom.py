@@ -53,6 +53,20 @@ def test_monai_reads_it_as_a_decathlon_set(data_set):
     assert len(datalist.load_decathlon_datalist(str(data_set / "dataset.json"), True, "test")) == 1
 
 
+def test_nnunet_accepts_it(data_set):
+    verify = pytest.importorskip("nnunetv2.experiment_planning.verify_dataset_integrity")
+    verify.verify_dataset_integrity(str(data_set), num_processes=1)
+
+
+def test_the_description_lists_each_case_in_the_forms_of_both_tools(data_set):
+    description = json.loads((data_set / "dataset.json").read_text())
+    assert description["labels"] == {"background": 0, "cancer": 1} and description["channel_names"] == {"0": "CT"}
+    assert description["file_ending"] == ".nii.gz" and description["numTraining"] == len(description["dataset"]) == 3
+    for pair, entry in zip(description["training"], description["dataset"].values(), strict=True):
+        assert [f"./{name}" for name in (*entry["images"], entry["label"])] == [pair["image"], pair["label"]]
+        assert all((data_set / name).is_file() for name in pair.values())
+
+
 def test_a_killed_run_is_resumed(data_set, tmp_path, monkeypatch):
     out = write_dataset(tmp_path / "set", cases=2, unlabelled=0, seed=5, matrix=64, workers=1)
     kept = (out / "imagesTr" / "lung_001.nii.gz").stat().st_mtime_ns

@@ -1,5 +1,6 @@
 """Training learns, stops on nonsense, resumes, and what it writes loads safely."""
 
+import itertools
 import json
 import pickle
 from dataclasses import replace
@@ -127,7 +128,7 @@ def test_nonsense_stops_with_a_line(data, tmp_path):
 def test_schedule_warms_up_and_ends_at_zero():
     factors = [warm_cosine(step, 100) for step in range(100)]
     assert factors[0] < factors[4] == 1.0 and factors[-1] < 0.01
-    assert all(a >= b for a, b in zip(factors[5:], factors[6:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(factors[5:]))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK nonsense", pickle.dumps({"recipe": 1})], ids=["empty", "zip", "pickle"])
