@@ -3,6 +3,7 @@
 #   make lab        open the first notebook in JupyterLab
 #   make test       unit tests, and every notebook compared with its committed outputs
 #   make notebooks  execute the notebooks in place, to commit them
+#   make bench      the measurements side by side, about 15 minutes; kept in outputs/benchmarks.json
 #   make fuzz       20,000 broken scans against the reader (the unit tests hold 2,000)
 #   make clean      remove what runs made (data, outputs, caches), but not .venv
 
@@ -11,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run lab test fuzz notebooks clean venv
+.PHONY: run lab test fuzz bench notebooks clean venv
 .DEFAULT_GOAL := run
 
 venv: $(STAMP)
@@ -40,6 +41,9 @@ test: $(STAMP)
 
 fuzz: $(STAMP)
 	LUNGSEG_FUZZ=thorough $(BIN)/python -m pytest tests/test_fuzz.py -p no:nbval -o addopts=
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
 
 notebooks: $(STAMP)
 	$(BIN)/lungseg phantom

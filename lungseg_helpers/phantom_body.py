@@ -21,7 +21,8 @@ def paint_body(canvas: Canvas, patient: Patient, cage: np.ndarray, rng: np.rando
     _paint_surroundings(canvas, patient, skin, medium, rng)
     canvas.paint(ALL, skin, SKIN_HU)
     canvas.paint(ALL, skin + 2.0, FAT_HU)
-    canvas.hu += (6.0 * fine) * (skin < -3)
+    # Strands of connective tissue in the fat; below, streaks of fat in the muscle.
+    canvas.hu += (6.0 * fine + 50.0 * np.clip(fine - 0.8, 0, 1.2)) * (skin < -3)
     if patient.female:
         # Glandular tissue: strands in the fat in front of the muscle.
         gland = np.maximum(np.maximum(0.55 - 0.6 * medium - 0.5 * fine, (22 - cage) / 8), (skin + 6) / 8)
@@ -34,6 +35,7 @@ def paint_body(canvas: Canvas, patient: Patient, cage: np.ndarray, rng: np.rando
     plane = 1.0 - np.abs(medium + 0.4 * fine) / np.float32(0.22)
     plane *= np.clip((cage - 10) / 4, 0, 1)
     share *= 1.0 - 0.75 * np.clip(plane, 0, 1)
+    share *= 1.0 - 0.6 * np.clip(-0.7 - fine, 0, 1)
     canvas.blend(ALL, share, MUSCLE_HU + 5 * fine)
     _paint_chin(canvas, *chin, rng)
 

