@@ -28,7 +28,7 @@ PHANTOM_SEEDS = tuple(range(900_001, 900_025))
 LUNG_HU = np.arange(-1020, -380, 20)
 SOFT_HU = np.arange(-200, 310, 10)
 TUMOUR_HU = np.arange(-900, 320, 40)
-FREQUENCIES = np.linspace(0.0, 0.36, 10)
+FREQUENCIES = np.linspace(0.02, 0.36, 8)
 """Edges in cycles/mm, up to the Nyquist frequency of a 256 matrix with the largest pixels of Task06."""
 DIAMETERS_MM = np.array([1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 13, 20])
 VESSEL_HU = -600

@@ -57,10 +57,7 @@ def lung_box(
             f"{name}: no lung found (no pocket of air of {MIN_LUNG_ML:.0f} mL inside the body); "
             "is this a chest CT in HU?"
         )
-    square = tuple(int(np.ceil(WINDPIPE_MM / (step * mm))) for step, mm in zip(steps[1:], spacing[1:], strict=True))
-    wide = ndimage.minimum_filter(lungs, (1, *square)).any(axis=(1, 2))
-    if wide.any():
-        lungs[np.flatnonzero(wide)[-1] + 1 + round(APEX_MM / (steps[0] * spacing[0])) :] = False
+    _cut_windpipe(lungs, np.multiply(spacing, steps))
     box = []
     for axis, (step, mm, size) in enumerate(zip(steps, spacing, ct.shape, strict=True)):
         found = np.flatnonzero(lungs.any(axis=tuple(other for other in range(3) if other != axis)))
@@ -69,6 +66,14 @@ def lung_box(
         last = min(size, int(np.ceil((found[-1] + 1) * step + margin)))
         box.append((first, last))
     return tuple(box)  # type: ignore[return-value]
+
+
+def _cut_windpipe(lungs: np.ndarray, spacing: np.ndarray) -> None:
+    """Take the air above the lungs' apexes out of the mask (slice, row, column), in place."""
+    square = [int(np.ceil(WINDPIPE_MM / mm)) for mm in spacing[1:]]
+    wide = np.flatnonzero(ndimage.minimum_filter(lungs, (1, *square)).any(axis=(1, 2)))
+    if len(wide):
+        lungs[wide[-1] + 1 + round(APEX_MM / spacing[0]) :] = False
 
 
 def _coarse_lungs(ct: np.ndarray, spacing: np.ndarray) -> np.ndarray:

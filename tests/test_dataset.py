@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lungseg_helpers.augmentation import augment, crop_around, fit_frame, make_augmenter, patch_centre
+from lungseg_helpers.augmentation import augment, crop_around, fit_frame, make_augmenter, patch_centre, vary_context
 from lungseg_helpers.dataset import (
     LungDataModule,
     SliceDataset,
@@ -54,6 +54,26 @@ def test_neighbours_are_at_the_recipe_distance(stack, toy_recipe):
         np.testing.assert_array_equal(channels[..., channel], toy_recipe.intensity(stack.ct[index]))
     first = read_channels(stack, 0, toy_recipe)
     np.testing.assert_array_equal(first[..., 0], first[..., 1])
+
+
+def test_neighbours_stretch_and_end_as_asked(stack, toy_recipe):
+    """Twice as far away is two slices of 6 mm; beyond the ends that are given, the last slice repeats."""
+    wide = read_channels(stack, 5, toy_recipe, stretch=2.0)
+    cut = read_channels(stack, 5, toy_recipe, stretch=2.0, ends=(5, 6))
+    for channel, (far, near) in enumerate(((3, 5), (5, 5), (7, 6))):
+        np.testing.assert_array_equal(wide[..., channel], toy_recipe.intensity(stack.ct[far]))
+        np.testing.assert_array_equal(cut[..., channel], toy_recipe.intensity(stack.ct[near]))
+
+
+def test_context_varies_within_its_settings():
+    settings = Augmentation(context_stretch=(0.5, 2.0), context_end=0.4)
+    draws = [vary_context(7, 20, settings, np.random.default_rng(seed)) for seed in range(600)]
+    stretches = np.array([draw["stretch"] for draw in draws])
+    assert 0.5 <= stretches.min() < 0.55 and 1.85 < stretches.max() <= 2.0
+    assert np.median(stretches) == pytest.approx(1.0, abs=0.12), "closer by as often as farther away"
+    ends = [draw["ends"] for draw in draws]
+    assert set(ends) == {(0, 19), (7, 19), (0, 7)}
+    assert sum(each != (0, 19) for each in ends) / len(ends) == pytest.approx(0.4, abs=0.07)
 
 
 def test_frame_pads_with_the_fill_and_cuts_the_centre():
