@@ -45,7 +45,8 @@ def keep(rows: Sequence[Row]) -> list[Row]:
     kept = {row["name"]: Row(**row) for row in json.loads(path.read_text())} if path.is_file() else {}
     kept |= {row.name: row for row in rows}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(row) for row in kept.values()], indent=1) + "\n")
+    # figures of NumPy and pandas are no plain numbers
+    path.write_text(json.dumps([asdict(row) for row in kept.values()], indent=1, default=float) + "\n")
     return list(kept.values())
 
 

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ MAX_HU = 3071
 
 LAYOUT = 2
 """Raised when what is written below changes, so that older stacks are made again."""
+
+STALE_SECONDS = 600
+"""Age from which a temporary folder is taken for a killed run's; a patient takes far less."""
 
 
 @dataclass(frozen=True)
@@ -155,13 +159,23 @@ def save_stack(stack: SliceStack, folder: Path) -> Path:
             np.save(partial / "mask.npy", stack.mask)
         (partial / "case.json").write_text(json.dumps(stack.info, indent=1))
         partial.chmod(0o755)
+        # moved away whole before it is deleted: a run killed here must not leave half of the old one
+        old = partial.with_name(f"{partial.name}-old")
         if target.exists():
-            shutil.rmtree(target)
+            os.replace(target, old)
         os.replace(partial, target)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return target
+
+
+def _clear_stale(folder: Path) -> None:
+    """Remove what killed runs left in ``folder``; a young one may be another process's, at work right now."""
+    for path in folder.glob(".*-*"):
+        if path.is_dir() and time.time() - path.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def open_stack(folder: Path) -> SliceStack:
@@ -227,6 +241,7 @@ def prepare(
     could not be used. ``workers`` defaults to the number of cores (joblib's own count,
     so a joblib backend such as Dask or Ray takes over when one is active).
     """
+    _clear_stale(folder)
     todo = Parallel(n_jobs=workers or -1, return_as="generator")(
         delayed(_prepare_one)(case, recipe, folder) for case in cases
     )

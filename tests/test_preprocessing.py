@@ -1,7 +1,11 @@
 """Geometry on the way in and back, and stacks on disk."""
 
 import json
+import multiprocessing
+import os
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -124,6 +128,54 @@ def test_second_run_redoes_only_what_changed(toy_case, toy_recipe, tmp_path):
     assert len(good) == 2 and not problems
     assert (folder / "a" / "case.json").stat().st_mtime_ns == times["a"]
     assert (folder / "b" / "case.json").stat().st_mtime_ns != times["b"]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Every visible file of prepared stacks, by its path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.glob("[!.]*/*"))
+    }
+
+
+def test_runs_killed_at_any_moment_leave_nothing_half_done(toy_case, toy_recipe, tmp_path):
+    """SIGKILL at 20 random moments: what is there opens, and the next run makes what an undisturbed one would."""
+    cases = [toy_case(name) for name in "abcd"]
+    start = time.perf_counter()
+    prepare(cases, toy_recipe, tmp_path / "undisturbed", workers=1)
+    whole = time.perf_counter() - start
+    wanted = files_of(tmp_path / "undisturbed")
+    # a server that has imported everything forks each run, so that kills fall into the work and not the start
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["lungseg_helpers.preprocessing"])
+    rng = np.random.default_rng(5)
+    stopped = 0
+    for number in range(20):
+        folder = tmp_path / str(number)
+        if number % 2:  # every other run replaces stacks of another setting
+            prepare(cases, replace(toy_recipe, crop_margin_mm=30.0), folder, workers=1)
+        run = processes.Process(target=prepare, args=(cases, toy_recipe, folder, 1))
+        run.start()
+        run.join(rng.uniform(0.02, 1.3 * whole + 0.1))
+        stopped += run.is_alive()
+        run.kill()
+        run.join()
+        for path in folder.glob("[!.]*"):
+            assert open_stack(path).ct.any()
+        good, problems = prepare(cases, toy_recipe, folder, workers=1)
+        assert not problems and [path.name for path in good] == list("abcd")
+        assert files_of(folder) == wanted
+    assert stopped >= 5, "the moments were meant to fall into the work"
+
+
+def test_what_killed_runs_left_is_removed_when_it_is_old(toy_case, toy_recipe, tmp_path):
+    folder = tmp_path / "stacks"
+    for name in (".toy_001-old", ".toy_001-young"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "ct.npy").write_bytes(b"half")
+    os.utime(folder / ".toy_001-old", (0, 0))
+    prepare([toy_case()], toy_recipe, folder, workers=1)
+    assert sorted(path.name for path in folder.iterdir()) == [".toy_001-young", "toy_001"]
 
 
 def test_touching_a_file_does_not_rebuild_but_a_setting_does(toy_case, toy_recipe, tmp_path):
