@@ -51,5 +51,5 @@ notebooks: $(STAMP)
 	$(BIN)/python notebooks/execute.py
 
 clean:
-	rm -rf outputs data/phantom data/real data/stacks .pytest_cache .hypothesis .ruff_cache
+	rm -rf outputs data/phantom data/phantom_to_real data/real data/stacks .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
