@@ -109,7 +109,8 @@ def test_notebooks_hold_no_path_of_one_machine():
 def test_rooms_import_only_along_the_road():
     """In a fresh interpreter, no room may pull in one that comes after it."""
     road = ["errors", "recipes", "scans", "sources", "preprocessing", "dataset", "unet", "training", "inference"]
-    code = "import sys, json, lungseg_helpers.{}; print(json.dumps([m for m in sys.modules if 'lungseg_' in m]))"
+    found = "[m for m in sys.modules if 'lungseg_helpers.' in m]"
+    code = f"import sys, json, lungseg_helpers.{{}}; print(json.dumps({found}))"
     for place, room in enumerate(road):
         done = subprocess.run([sys.executable, "-c", code.format(room)], capture_output=True, text=True, check=True)
         loaded = {name.split(".")[1] for name in json.loads(done.stdout)}
