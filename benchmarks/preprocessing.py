@@ -9,7 +9,6 @@ held is what no preparation can do without: inflating the scans and writing the 
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -68,9 +67,15 @@ def peak_mb(work: Callable[..., object], *arguments: object) -> float:
 
 
 def _measure_memory(figures: multiprocessing.Queue, work: Callable[..., object], arguments: tuple) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _high_water_mb()
     work(*arguments)
-    figures.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    figures.put(_high_water_mb() - before)
+
+
+def _high_water_mb() -> float:
+    """Peak memory of this process so far, from Linux: getrusage would count what its parent held before it began."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def bytes_in(folder: Path) -> int:
