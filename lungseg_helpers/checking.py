@@ -14,10 +14,9 @@ from typing import Literal
 
 import nibabel as nib
 import numpy as np
-from scipy import ndimage
 
 from .errors import LungsegError, ScanError
-from .lungs import LUNG_HU, MIN_LUNG_ML, lung_box
+from .lungs import LUNG_HU, MIN_LUNG_ML, coarse_steps, fill_holes, find_lungs
 from .orientation import oriented, oriented_spacing
 from .scans import Scan, read_scan
 from .sources import Case
@@ -55,12 +54,14 @@ class CheckedCase:
 
     ``scan`` is None where the image cannot be read. ``label`` is uint8 (x, y, z), 1 where
     tumour is, on the voxels of ``scan`` whichever way it lay on disk; None where there is
-    none or it does not fit.
+    none or it does not fit. ``lungs`` is what :func:`~.lungs.find_lungs` found in the
+    oriented scan, None where it was not looked for.
     """
 
     scan: Scan | None
     label: np.ndarray | None
     problems: tuple[Problem, ...]
+    lungs: np.ndarray | None = None
 
     @property
     def errors(self) -> list[Problem]:
@@ -103,13 +104,16 @@ def check_case(case: Case, labels: Collection[int] | None = None, scan: Scan | N
 
     scan = scan or read(case.image, "image")
     found = read(case.label, "label") if case.label else None
+    lungs = None
     if scan is not None:
-        report(case.image, _intensity_fault(scan))
+        lungs, fault = _find_lungs(scan)
+        report(case.image, fault)
     tumour = None
     if found is not None:
-        fault = _value_fault(found.voxels, labels)
+        top = int(found.voxels.max())
+        fault = _value_fault(found.voxels, labels) if top > 1 else None
         report(case.label, fault)
-        tumour = _tumour(found.voxels, labels)
+        tumour = _tumour(found.voxels, labels, top)
         if not fault and not tumour.any():
             remedy = "right for a patient without tumour; otherwise outline it, or choose its value with --labels"
             report(case.label, ("is empty: no voxel is tumour", remedy), "note")
@@ -125,7 +129,7 @@ def check_case(case: Case, labels: Collection[int] | None = None, scan: Scan | N
         if tumour is not None and (share := _share_outside(scan, tumour)) >= OUTSIDE_NOTE:
             fault = (f"has {share:.0%} of its tumour outside the body", "check that it belongs to this image")
             report(case.label, fault, "error" if share >= OUTSIDE_ERROR else "note")
-    return CheckedCase(scan, tumour, tuple(problems))
+    return CheckedCase(scan, tumour, tuple(problems), lungs)
 
 
 def label_on_grid(scan: Scan, label: Scan) -> np.ndarray:
@@ -169,40 +173,32 @@ def _turned(voxels: np.ndarray, turn: np.ndarray) -> np.ndarray:
     return nib.apply_orientation(voxels, turn)
 
 
-def _intensity_fault(scan: Scan) -> Fault | None:
-    """Say how an image is no chest CT in HU, or None: air near -1000, tissue near 0, lungs between."""
-    ct = oriented(scan.voxels, scan.affine)
-    spacing = oriented_spacing(scan.affine)
+def _find_lungs(scan: Scan) -> tuple[np.ndarray | None, Fault | None]:
+    """Return the lungs, or how an image is no chest CT in HU: air near -1000, tissue near 0, lungs between."""
+    ct, spacing = oriented(scan.voxels, scan.affine), oriented_spacing(scan.affine)
+    lungs = find_lungs(ct, spacing)
+    if lungs.any():
+        return lungs, None
     low, high = float(scan.voxels.min()), float(scan.voxels.max())
     if low == high:
-        return f"holds {low:g} in every voxel, so no lung", "export it again"
-    export = "export it again in HU (with the rescale slope and intercept)"
+        return None, (f"holds {low:g} in every voxel, so no lung", "export it again")
     span = f"its values run from {low:g} to {high:g}"
     if high - low <= 2:
-        return f"is not in HU: {span}, as if normalised", "give the scan before normalisation"
+        return None, (f"is not in HU: {span}, as if normalised", "give the scan before normalisation")
     if low >= 0 and high <= 255:
-        return f"is not in HU: {span}, as if drawn in a window of 8 bits", "give the scan before windowing"
-    if _has_lungs(ct, spacing):
-        return None
+        return None, (f"is not in HU: {span}, as if drawn in a window of 8 bits", "give the scan before windowing")
+    export = "export it again in HU (with the rescale slope and intercept)"
     for offset in (RESCALE_HU, -RESCALE_HU):
-        if _has_lungs(ct.astype(np.float32) - offset, spacing):
+        if find_lungs(ct.astype(np.float32) - offset, spacing).any():
             where = "high" if offset > 0 else "low"
-            return f"is not in HU: {span}, {RESCALE_HU} too {where} everywhere", export
+            return None, (f"is not in HU: {span}, {RESCALE_HU} too {where} everywhere", export)
     if low > LUNG_HU:
-        return f"is not in HU: {span}, and none is air; no lung", export
-    return f"no lung found (no pocket of air of {MIN_LUNG_ML:.0f} mL inside the body)", "give a chest CT in HU"
+        return None, (f"is not in HU: {span}, and none is air; no lung", export)
+    return None, (f"no lung found (no pocket of air of {MIN_LUNG_ML:.0f} mL inside the body)", "give a chest CT in HU")
 
 
-def _has_lungs(ct: np.ndarray, spacing: tuple[float, float, float]) -> bool:
-    try:
-        lung_box(ct, spacing, 0.0)
-    except ScanError:
-        return False
-    return True
-
-
-def _tumour(label: np.ndarray, labels: Collection[int] | None) -> np.ndarray:
-    if labels in (None, {1}) and label.max() <= 1:
+def _tumour(label: np.ndarray, labels: Collection[int] | None, top: int) -> np.ndarray:
+    if labels in (None, {1}) and top <= 1:
         return label
     chosen = np.zeros(256, np.uint8)
     chosen[list(labels or {1})] = 1
@@ -210,7 +206,7 @@ def _tumour(label: np.ndarray, labels: Collection[int] | None) -> np.ndarray:
 
 
 def _value_fault(label: np.ndarray, labels: Collection[int] | None) -> Fault | None:
-    if labels is not None or label.max() <= 1:
+    if labels is not None:
         return None
     named = ", ".join(map(str, np.unique(label)))
     remedy = "say which are tumour with 'lungseg check --labels' and write them as 1 with 'lungseg import --labels'"
@@ -220,12 +216,14 @@ def _value_fault(label: np.ndarray, labels: Collection[int] | None) -> Fault | N
 def _share_outside(scan: Scan, tumour: np.ndarray) -> float:
     """Return how much of the tumour lies in the air around the body, 0 to 1."""
     tumour, ct = oriented(tumour, scan.affine), oriented(scan.voxels, scan.affine)
+    _, down, right = coarse_steps(oriented_spacing(scan.affine))
     outside = total = 0
     for index in np.flatnonzero(tumour.any(axis=(1, 2))):
         # Air that touches the edge of its slice is the room's; other air is inside a body.
-        body = ndimage.binary_fill_holes(ct[index] >= LUNG_HU)
-        outside += int(tumour[index][~body].sum())
-        total += int(tumour[index].sum())
+        body = fill_holes(ct[index : index + 1, ::down, ::right] >= LUNG_HU)[0]
+        body = body.repeat(down, 0).repeat(right, 1)[: ct.shape[1], : ct.shape[2]]
+        outside += int(np.count_nonzero(tumour[index] > body))
+        total += int(np.count_nonzero(tumour[index]))
     return outside / max(total, 1)
 
 

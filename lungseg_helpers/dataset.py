@@ -11,15 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
-from .augmentation import augment, crop_around, fit_frame, make_augmenter, patch_centre, vary_context
+from .augmentation import draw_map, fit_frame, follow, patch_centre, vary_context, vary_intensity
 from .errors import SplitError
 from .preprocessing import SliceStack, open_stack, prepare, stacks_dir
-from .recipes import Recipe
+from .recipes import AIR_HU, Recipe
 from .sources import ensure_dataset, find_cases
 
 ROLES = ("train", "validation", "test")
@@ -93,18 +94,29 @@ def context_offsets(recipe: Recipe, slice_mm: float) -> list[int]:
     return [round(mm / slice_mm) for mm in recipe.context_mm]
 
 
-def read_channels(
-    stack: SliceStack, index: int, recipe: Recipe, stretch: float = 1.0, ends: tuple[int, int] | None = None
+def read_hu(
+    stack: SliceStack,
+    index: int,
+    recipe: Recipe,
+    stretch: float = 1.0,
+    ends: tuple[int, int] | None = None,
+    window: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> np.ndarray:
-    """Return slice ``index`` and its neighbours, (row, column, channel) float32 network input.
+    """Return slice ``index`` and its neighbours as they are stored: (channel, row, column) int16 HU.
 
     At the ends of the scan the last slice stands in for the ones that are missing. For
     augmentation, ``stretch`` takes the neighbours from farther away, as if slices were
-    thicker, and ``ends`` (first and last slice) makes the scan shorter than it is.
+    thicker, and ``ends`` (first and last slice) makes the scan shorter than it is. Of the
+    slices only ``window`` (rows, columns) is read.
     """
     offsets = context_offsets(recipe, stack.grid.spacing[0] / stretch)
-    wanted = np.add(offsets, index).clip(*(ends or (0, len(stack.ct) - 1)))
-    return np.stack([recipe.intensity(stack.ct[each]) for each in wanted], axis=-1)
+    first, last = ends or (0, len(stack.ct) - 1)
+    return np.stack([stack.ct[min(max(index + offset, first), last)][window] for offset in offsets])
+
+
+def read_channels(stack: SliceStack, index: int, recipe: Recipe) -> np.ndarray:
+    """Return slice ``index`` and its neighbours as the network sees them: (channel, row, column) float32."""
+    return recipe.intensity(read_hu(stack, index, recipe))
 
 
 class SliceDataset(Dataset):
@@ -113,15 +125,14 @@ class SliceDataset(Dataset):
     ``dataset[item]`` is a slice as it is; ``dataset[item, seed]`` is a random variation of it
     after the recipe's augmentation, always the same one for the same seed. So what is drawn
     does not depend on how many workers draw it. Shapes: image (channels, rows, columns)
-    float32, mask (1, rows, columns) float32 of 0 and 1.
+    float32, mask (1, rows, columns) float32: each pixel's share of tumour, 0 to 1.
     """
 
     def __init__(self, stacks: Sequence[SliceStack], recipe: Recipe) -> None:
         self.stacks = list(stacks)
         self.recipe = recipe
         self.index = [(number, each) for number, stack in enumerate(self.stacks) for each in range(len(stack.ct))]
-        settings = recipe.augmentation
-        self.augmenter = make_augmenter(settings, recipe.intensity.air) if settings else None
+        self.held = [frozenset(stack.tumour_slices) for stack in self.stacks]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -129,12 +140,7 @@ class SliceDataset(Dataset):
     @property
     def has_tumour(self) -> np.ndarray:
         """Bool array (slices,): which items hold tumour; from ``case.json``, so no scan is read."""
-        flags = []
-        for stack in self.stacks:
-            held = np.zeros(len(stack.ct), bool)
-            held[stack.tumour_slices] = True
-            flags.append(held)
-        return np.concatenate(flags)
+        return np.array([index in self.held[number] for number, index in self.index], bool)
 
     @property
     def patients(self) -> np.ndarray:
@@ -144,27 +150,31 @@ class SliceDataset(Dataset):
     def __getitem__(self, item: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
         item, seed = item if isinstance(item, tuple) else (item, None)
         number, index = self.index[item]
-        stack = self.stacks[number]
-        air, frame = self.recipe.intensity.air, self.recipe.frame
-        settings, rng, context = self.recipe.augmentation, np.random.default_rng(seed), {}
-        if seed is not None and settings is not None:
-            context = vary_context(index, len(stack.ct), settings, rng)
-        image = read_channels(stack, index, self.recipe, **context)
-        mask = np.zeros(image.shape[:2], np.uint8) if stack.mask is None else np.asarray(stack.mask[index])
-        if seed is not None:
-            if self.recipe.patch:
-                frame = self.recipe.patch
-                # larger than needed, so that turning brings in more of the slice and not the fill
-                window = (frame[0] * 3 // 2, frame[1] * 3 // 2)
-                centre = patch_centre(mask, frame, rng)
-                image, mask = crop_around(image, centre, window, air), crop_around(mask, centre, window, 0)
-            else:
-                image, mask = fit_frame(image, frame, air), fit_frame(mask, frame, 0)
-            if self.augmenter is not None:
-                image, mask = augment(image, mask, self.augmenter, settings, rng)
-        image, mask = fit_frame(image, frame, air), fit_frame(mask, frame, 0)
-        image = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)
-        return torch.from_numpy(image), torch.from_numpy(mask[None].astype(np.float32)), number
+        image, share = self._as_it_is(number, index) if seed is None else self._varied(number, index, seed)
+        return torch.from_numpy(image), torch.from_numpy(share * np.float32(1 / 255)), number
+
+    def _share(self, number: int, index: int) -> np.ndarray | None:
+        """How much of each pixel is tumour, uint8 (row, column); None where the slice holds none."""
+        share = self.stacks[number].share
+        return np.asarray(share[index]) if share is not None and index in self.held[number] else None
+
+    def _as_it_is(self, number: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        frame, share = self.recipe.frame, self._share(number, index)
+        image = fit_frame(read_channels(self.stacks[number], index, self.recipe), frame, self.recipe.intensity.air)
+        return image, np.zeros((1, *frame), np.uint8) if share is None else fit_frame(share[None], frame, 0)
+
+    def _varied(self, number: int, index: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        recipe, rng = self.recipe, np.random.default_rng(seed)
+        stack, share, settings = self.stacks[number], self._share(number, index), recipe.augmentation
+        shape, size = stack.ct.shape[1:], recipe.patch or recipe.frame
+        context = vary_context(index, len(stack.ct), settings, rng) if settings else {}
+        centre = patch_centre(shape, share, size, rng) if recipe.patch else (shape[0] // 2, shape[1] // 2)
+        where = draw_map(size, centre, settings, rng)
+        window = where.window(shape)
+        hu = read_hu(stack, index, recipe, window=window, **context)
+        image = recipe.intensity(follow(hu, where, AIR_HU, window))
+        share = np.zeros((1, *size), np.uint8) if share is None else follow(share[None], where, 0, nearest=True)
+        return vary_intensity(image, settings, rng) if settings else image, share
 
 
 class OversamplingSampler(WeightedRandomSampler):
@@ -242,5 +252,11 @@ class LungDataModule(pl.LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
+            # workers side by side leave no core for threads of OpenCV's own
+            worker_init_fn=_one_thread if self.workers else None,
             **options,
         )
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(1)

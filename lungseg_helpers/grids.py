@@ -9,7 +9,13 @@ import numpy as np
 
 from .errors import ScanError
 from .lungs import lung_box
-from .recipes import Recipe
+from .recipes import AIR_HU, Recipe
+
+MAX_HU = 3071
+"""Top of the 12-bit CT scale; metal and faulty voxels above it are clipped."""
+
+CUBIC_OVERSHOOT = 1.9
+"""A cubic of OpenCV (a = -0.75) can exceed the pixels around it by this factor: (1 + 3/8) along either axis."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +32,27 @@ class Grid:
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
 
+    @property
+    def box_slices(self) -> tuple[slice, slice, slice]:
+        """The box as an index into an oriented array."""
+        return tuple(slice(*side) for side in self.box)  # type: ignore[return-value]
 
-def make_grid(ct: np.ndarray, spacing: tuple[float, float, float], recipe: Recipe, name: str = "scan") -> Grid:
+
+def make_grid(
+    ct: np.ndarray,
+    spacing: tuple[float, float, float],
+    recipe: Recipe,
+    name: str = "scan",
+    lungs: np.ndarray | None = None,
+) -> Grid:
     """Choose which part of an oriented scan is kept and how finely its slices are drawn.
 
-    ``ct`` is (slice, row, column) in HU, ``spacing`` in mm in the same order. Raises
+    ``ct`` is (slice, row, column) in HU, ``spacing`` in mm in the same order; ``lungs``
+    spares a second search where the caller has :func:`~.lungs.find_lungs` of this scan. Raises
     :class:`ScanError` where nothing would be left: no lung is found, or 30 slices or fewer.
     """
     if recipe.crop == "lungs":
-        box = lung_box(ct, spacing, recipe.crop_margin_mm, name)
+        box = lung_box(ct, spacing, recipe.crop_margin_mm, name, lungs)
     else:
         if ct.shape[0] <= 30:
             raise ScanError(f"{name}: {ct.shape[0]} slices, and this recipe drops the first 30; use crop='lungs'")
@@ -48,35 +66,53 @@ def make_grid(ct: np.ndarray, spacing: tuple[float, float, float], recipe: Recip
     return Grid(tuple(ct.shape), box, (sizes[0], rows, columns), stack_spacing)  # type: ignore[arg-type]
 
 
-def to_grid(array: np.ndarray, grid: Grid, mask: bool = False) -> np.ndarray:
-    """Crop and resize an oriented array (slice, row, column) to the grid's shape.
+def ct_to_grid(ct: np.ndarray, grid: Grid) -> np.ndarray:
+    """Crop and resize an oriented scan (slice, row, column) to the grid: int16 HU, from air to the scale's top.
 
-    CT slices are averaged over the area of each new pixel when they shrink, so that noise
-    falls as it would in a coarser scan; masks take the nearest voxel and stay 0/1.
+    Slices that shrink are averaged over the area of each new pixel, so that noise falls as it
+    would in a coarser scan; slices that grow are interpolated linearly.
     """
-    (s0, s1), (r0, r1), (c0, c1) = grid.box
-    cropped = array[s0:s1, r0:r1, c0:c1]
     rows, columns = grid.shape[1:]
-    if cropped.shape[1:] == (rows, columns):
-        return np.ascontiguousarray(cropped)
-    shrinks = rows < cropped.shape[1]
-    how = cv2.INTER_NEAREST_EXACT if mask else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = np.empty(grid.shape, array.dtype)
-    for index, plane in enumerate(cropped):
-        cv2.resize(np.ascontiguousarray(plane), (columns, rows), dst=resized[index], interpolation=how)
+    cropped = ct[grid.box_slices]
+    how = cv2.INTER_AREA if rows < cropped.shape[1] else cv2.INTER_LINEAR
+    resized = np.empty(grid.shape, np.int16)
+    for target, plane in zip(resized, cropped, strict=True):
+        # plane by plane, so that the working copy stays in the processor's cache
+        plane = np.minimum(np.maximum(plane, AIR_HU), MAX_HU)  # five times as fast as np.clip
+        whole = plane if plane.dtype == np.int16 else np.rint(plane).astype(np.int16)
+        cv2.resize(whole, (columns, rows), dst=target, interpolation=how)
     return resized
 
 
-def from_grid(array: np.ndarray, grid: Grid, threshold: float | None = None) -> np.ndarray:
-    """Undo :func:`to_grid` for a float32 map (slice, row, column), such as probabilities; zero outside the box.
+def mask_to_grid(mask: np.ndarray, grid: Grid) -> np.ndarray:
+    """Crop an oriented mask (slice, row, column; 0 and 1) and return the share of each grid pixel that it covers.
 
-    Values are interpolated linearly. With a ``threshold`` the result is a uint8 mask of
-    where they exceed it, made slice by slice so that no full-size float map is held.
+    uint8: 0 is none of the pixel's area, 255 all of it. The share is counted, not interpolated,
+    and it keeps the outline more finely than the grid's pixels could: a mask of 0 and 1 on a
+    coarse grid comes back with steps.
+    """
+    rows, columns = grid.shape[1:]
+    shares = np.zeros(grid.shape, np.uint8)
+    cropped = mask[grid.box_slices]
+    for index in np.flatnonzero(cropped.any(axis=(1, 2))):
+        plane = np.multiply(cropped[index], 255, dtype=np.uint8, order="C")
+        cv2.resize(plane, (columns, rows), dst=shares[index], interpolation=cv2.INTER_AREA)
+    return shares
+
+
+def from_grid(array: np.ndarray, grid: Grid, threshold: float | None = None) -> np.ndarray:
+    """Send a float32 map (slice, row, column) of 0 to 1, such as probabilities, back to the scan; 0 outside the box.
+
+    Slices are interpolated by cubics, which undo most of the rounding that averaging does to
+    small outlines. With a ``threshold`` the result is a uint8 mask of where values exceed it,
+    made slice by slice so that no full-size float map is held.
     """
     (s0, _), (r0, r1), (c0, c1) = grid.box
     full = np.zeros(grid.oriented_shape, np.float32 if threshold is None else np.uint8)
     for index, plane in enumerate(array):
+        if threshold is not None and plane.max() * CUBIC_OVERSHOOT <= threshold:
+            continue
         plane = np.ascontiguousarray(plane, np.float32)
-        plane = cv2.resize(plane, (c1 - c0, r1 - r0), interpolation=cv2.INTER_LINEAR)
-        full[s0 + index, r0:r1, c0:c1] = plane if threshold is None else plane > threshold
+        plane = cv2.resize(plane, (c1 - c0, r1 - r0), interpolation=cv2.INTER_CUBIC)
+        full[s0 + index, r0:r1, c0:c1] = plane.clip(0, 1) if threshold is None else plane > threshold
     return full

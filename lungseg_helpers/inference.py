@@ -21,7 +21,7 @@ from .dataset import fit_frame, read_channels
 from .devices import choose_precision
 from .errors import LungsegError
 from .grids import from_grid
-from .lungs import lung_mask
+from .lungs import fill_holes, lung_mask
 from .orientation import oriented, oriented_spacing, unoriented
 from .preprocessing import SliceStack, make_stack
 from .recipes import Recipe
@@ -65,7 +65,7 @@ def predict_stack(
 
 def _batch(stack: SliceStack, indices: range, recipe: Recipe, frame: tuple[int, int]) -> torch.Tensor:
     slices = [fit_frame(read_channels(stack, index, recipe), frame, recipe.intensity.air) for index in indices]
-    return torch.from_numpy(np.stack(slices).transpose(0, 3, 1, 2).astype(np.float32))
+    return torch.from_numpy(np.stack(slices))
 
 
 def predict_case(network: UNet, recipe: Recipe, case: Case, device: str = "cpu", progress: bool = False) -> Prediction:
@@ -93,7 +93,7 @@ def threshold_baseline(scan: Scan, closing_mm: float = 6.0) -> np.ndarray:
     reach = [max(1, round(closing_mm / (step * mm))) for step, mm in zip(steps, spacing, strict=True)]
     for grow in (ndimage.maximum_filter, ndimage.minimum_filter):
         inside = grow(inside, size=[2 * each + 1 for each in reach])
-    inside = np.stack([ndimage.binary_fill_holes(plane) for plane in inside])
+    inside = fill_holes(inside)
     for axis, step in enumerate(steps):
         inside = inside.repeat(step, axis).take(range(ct.shape[axis]), axis=axis)
     dense = inside & (ct > BASELINE_HU)

@@ -7,6 +7,7 @@ reaches the edge of a slice is the room; what is left and large enough is lung.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -15,7 +16,7 @@ from .errors import ScanError
 LUNG_HU = -400
 """Below this a voxel is mostly air: half-way between lung tissue (about -800) and muscle (about 0)."""
 
-COARSE_MM = 3.0
+COARSE_MM = 4.0
 """Lungs are searched on a grid of about this spacing: their box needs no finer one."""
 
 MIN_LUNG_ML = 150.0
@@ -30,34 +31,58 @@ APEX_MM = 6.0
 """So far above the last wide slice air still counts: a tumour that fills an apex leaves it narrow."""
 
 
-def lung_mask(ct: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
-    """Return a bool array of ``ct``'s shape: the air inside the body, lungs and large airways.
+def find_lungs(ct: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """Return the air inside the body, lungs and large airways, as bool on a grid of about :data:`COARSE_MM`.
 
-    ``ct`` is (slice, row, column) in HU; ``spacing`` its mm per step. The mask is blocky at
-    :data:`COARSE_MM`, which is enough for a box, a margin or a search region. All False where
-    no pocket of at least :data:`MIN_LUNG_ML` is found.
+    ``ct`` is (slice, row, column) in HU; ``spacing`` its mm per step. All False where no
+    pocket of at least :data:`MIN_LUNG_ML` is found.
     """
-    steps = tuple(max(1, round(COARSE_MM / step)) for step in spacing)
-    coarse = _coarse_lungs(ct[:: steps[0], :: steps[1], :: steps[2]], np.multiply(spacing, steps))
-    full = coarse.repeat(steps[0], 0).repeat(steps[1], 1).repeat(steps[2], 2)
+    steps = coarse_steps(spacing)
+    air = ct[:: steps[0], :: steps[1], :: steps[2]] < LUNG_HU
+    # the table and clothes are thin: without this they would fence off room air as if it were inside a body
+    body = _largest(_opened(~air))
+    inside = fill_holes(body) & air
+    labels, count = ndimage.label(inside)
+    sizes = np.bincount(labels[inside], minlength=count + 1)
+    return (sizes * np.prod(np.multiply(spacing, steps)) / 1000 >= MIN_LUNG_ML)[labels]
+
+
+def coarse_steps(spacing: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Return every how many-th voxel along each axis :func:`find_lungs` looks at."""
+    return tuple(max(1, round(COARSE_MM / mm)) for mm in spacing)  # type: ignore[return-value]
+
+
+def lung_mask(ct: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """Return :func:`find_lungs` at the size of ``ct``: bool (slice, row, column), blocky.
+
+    That is enough for a box, a margin or a search region.
+    """
+    full = find_lungs(ct, spacing)
+    for axis, step in enumerate(coarse_steps(spacing)):
+        full = full.repeat(step, axis)
     return full[: ct.shape[0], : ct.shape[1], : ct.shape[2]]
 
 
 def lung_box(
-    ct: np.ndarray, spacing: tuple[float, float, float], margin_mm: float, name: str = "scan"
+    ct: np.ndarray,
+    spacing: tuple[float, float, float],
+    margin_mm: float,
+    name: str = "scan",
+    lungs: np.ndarray | None = None,
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     """Return the lungs' bounding box with a margin, as ((first, past the last), …) for slice, row, column.
 
+    ``lungs`` spares a second search where the caller has :func:`find_lungs` of this scan.
     Raises :class:`ScanError` naming the scan where no lung is found.
     """
-    steps = tuple(max(1, round(COARSE_MM / step)) for step in spacing)
-    lungs = _coarse_lungs(ct[:: steps[0], :: steps[1], :: steps[2]], np.multiply(spacing, steps))
+    lungs = find_lungs(ct, spacing) if lungs is None else lungs
     if not lungs.any():
         raise ScanError(
             f"{name}: no lung found (no pocket of air of {MIN_LUNG_ML:.0f} mL inside the body); "
             "is this a chest CT in HU?"
         )
-    _cut_windpipe(lungs, np.multiply(spacing, steps))
+    steps = coarse_steps(spacing)
+    lungs = _without_windpipe(lungs, np.multiply(spacing, steps))
     box = []
     for axis, (step, mm, size) in enumerate(zip(steps, spacing, ct.shape, strict=True)):
         found = np.flatnonzero(lungs.any(axis=tuple(other for other in range(3) if other != axis)))
@@ -68,26 +93,37 @@ def lung_box(
     return tuple(box)  # type: ignore[return-value]
 
 
-def _cut_windpipe(lungs: np.ndarray, spacing: np.ndarray) -> None:
-    """Take the air above the lungs' apexes out of the mask (slice, row, column), in place."""
-    square = [int(np.ceil(WINDPIPE_MM / mm)) for mm in spacing[1:]]
-    wide = np.flatnonzero(ndimage.minimum_filter(lungs, (1, *square)).any(axis=(1, 2)))
-    if len(wide):
-        lungs[wide[-1] + 1 + round(APEX_MM / spacing[0]) :] = False
+def _without_windpipe(lungs: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Return the mask (slice, row, column) up to the lungs' apexes: without the windpipe's air above them."""
+    square = np.ones([int(np.ceil(WINDPIPE_MM / mm)) for mm in spacing[1:]], np.uint8)
+    wide = [index for index, plane in enumerate(lungs.view(np.uint8)) if cv2.erode(plane, square).any()]
+    return lungs[: wide[-1] + 1 + round(APEX_MM / spacing[0])] if len(wide) else lungs
 
 
-def _coarse_lungs(ct: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    air = ct < LUNG_HU
-    # the table and clothes are thin: without this they would fence off room air as if it were inside a body
-    body = ndimage.binary_opening(~air, structure=np.ones((1, 3, 3)))
-    labels, count = ndimage.label(body)
-    if not count:
-        return np.zeros(ct.shape, bool)
-    body = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
-    inside = np.stack([ndimage.binary_fill_holes(plane) for plane in body]) & air
-    labels, count = ndimage.label(inside)
-    voxel_ml = float(np.prod(spacing)) / 1000
-    sizes = np.bincount(labels.ravel(), minlength=count + 1) * voxel_ml
-    keep = sizes >= MIN_LUNG_ML
-    keep[0] = False
-    return keep[labels]
+def fill_holes(planes: np.ndarray) -> np.ndarray:
+    """Fill what is enclosed in each plane: bool (slice, row, column), holes of 4-connected pixels.
+
+    One labelling of the whole background instead of SciPy's ``binary_fill_holes`` plane by
+    plane: the same result three times as fast.
+    """
+    within_planes = np.zeros((3, 3, 3), bool)
+    within_planes[1] = ndimage.generate_binary_structure(2, 1)
+    labels, count = ndimage.label(~planes, within_planes)
+    open_to_edge = np.zeros(count + 1, bool)
+    for side in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
+        open_to_edge[side] = True
+    open_to_edge[0] = False  # label 0 is what was filled before
+    return ~open_to_edge[labels]
+
+
+def _opened(planes: np.ndarray) -> np.ndarray:
+    """Open each plane by 3 × 3 pixels, as SciPy's ``binary_opening`` does, ten times as fast."""
+    square = np.ones((3, 3), np.uint8)
+    how = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
+    return np.stack([cv2.morphologyEx(plane, cv2.MORPH_OPEN, square, **how) for plane in planes.view(np.uint8)]) > 0
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    """Return the largest connected part of a mask (slice, row, column); all False for an empty one."""
+    labels, count = ndimage.label(mask)
+    return labels == 1 + np.argmax(np.bincount(labels[mask])[1:]) if count else mask

@@ -19,21 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from isal import isal_zlib
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from .checking import label_on_grid, require_case
 from .errors import LungsegError, StackError
-from .grids import Grid, make_grid, to_grid
+from .grids import Grid, ct_to_grid, make_grid, mask_to_grid
 from .orientation import oriented, oriented_spacing, slice_heights
-from .recipes import AIR_HU, Recipe
+from .recipes import Recipe
 from .scans import Scan, read_scan
 from .sources import Case
 
-MAX_HU = 3071
-"""Top of the 12-bit CT scale; metal and faulty voxels above it are clipped."""
-
-LAYOUT = 2
+LAYOUT = 3
 """Raised when what is written below changes, so that older stacks are made again."""
 
 STALE_SECONDS = 600
@@ -42,17 +40,23 @@ STALE_SECONDS = 600
 
 @dataclass(frozen=True)
 class SliceStack:
-    """One prepared patient. ``ct`` (int16, HU) and ``mask`` (uint8 or None) have shape (slice, row, column).
+    """One prepared patient. ``ct`` (int16, HU) and ``share`` (uint8 or None) have shape (slice, row, column).
 
+    ``share`` says how much of each pixel is tumour, from 0 (nothing) to 255 (all of it).
     Arrays opened from disk are read-only memory maps. ``info`` is ``case.json``: source
     files and their sizes, original affine and spacing, the settings, the tumour slices.
     """
 
     id: str
     ct: np.ndarray
-    mask: np.ndarray | None
+    share: np.ndarray | None
     grid: Grid
     info: dict[str, Any]
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """1 where at least half of the pixel is tumour, else 0: uint8, made anew at each call; None without a label."""
+        return None if self.share is None else (self.share > 127).astype(np.uint8)
 
     @property
     def tumour_slices(self) -> list[int]:
@@ -94,20 +98,21 @@ def make_stack(case: Case, recipe: Recipe, scan: Scan | None = None) -> SliceSta
     """
     checked = require_case(case, scan)
     scan, label = checked.scan, checked.label
-    ct = np.clip(oriented(scan.voxels, scan.affine), AIR_HU, MAX_HU)
-    grid = make_grid(ct, oriented_spacing(scan.affine), recipe, case.id)
-    mask, outside = None, 0
+    ct = oriented(scan.voxels, scan.affine)
+    grid = make_grid(ct, oriented_spacing(scan.affine), recipe, case.id, checked.lungs)
+    share, tumour_slices, outside = None, [], 0
     if label is not None:
         full = oriented(label, scan.affine)
-        mask = to_grid(full, grid, mask=True)
-        (s0, s1), (r0, r1), (c0, c1) = grid.box
-        outside = int(full.sum()) - int(full[s0:s1, r0:r1, c0:c1].sum())
+        share = mask_to_grid(full, grid)
+        counts = np.count_nonzero(full[grid.box_slices], axis=(1, 2))
+        tumour_slices = np.flatnonzero(counts).tolist()
+        outside = int(np.count_nonzero(full)) - int(counts.sum())
     info = {
         "id": case.id,
         "settings": settings(recipe),
         "image": _source(case.image),
         "label": _source(case.label),
-        "labelled": mask is not None,
+        "labelled": share is not None,
         "original_shape": list(scan.voxels.shape),
         "original_affine": scan.affine.tolist(),
         "original_axcodes": "".join(scan.axcodes),
@@ -115,12 +120,12 @@ def make_stack(case: Case, recipe: Recipe, scan: Scan | None = None) -> SliceSta
         "box": [list(side) for side in grid.box],
         "shape": list(grid.shape),
         "spacing_mm": list(grid.spacing),
-        "tumour_slices": [] if mask is None else np.flatnonzero(mask.any(axis=(1, 2))).tolist(),
-        "tumour_ml": None if mask is None else float(mask.sum()) * float(np.prod(grid.spacing)) / 1000,
+        "tumour_slices": tumour_slices,
+        "tumour_ml": None if share is None else float(share.sum()) / 255 * float(np.prod(grid.spacing)) / 1000,
         "label_voxels_outside_box": outside,
         "notes": [str(problem) for problem in checked.problems],
     }
-    return SliceStack(case.id, to_grid(ct, grid).astype(np.int16, copy=False), mask, grid, info)
+    return SliceStack(case.id, ct_to_grid(ct, grid), share, grid, info)
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
@@ -130,15 +135,22 @@ def settings(recipe: Recipe) -> dict[str, Any]:
     return {"layout": LAYOUT, **{key: values[key] for key in keys}}
 
 
-def _source(path: Path | None, digest: bool = True) -> dict[str, Any] | None:
-    if path is None:
-        return None
+def _source(path: Path | None) -> dict[str, Any] | None:
+    """Return what identifies a source file: name, size, time, and the check sum that gzip itself relies on."""
+    return None if path is None else {**_glance(path), "crc32": _crc32(path)}
+
+
+def _glance(path: Path) -> dict[str, Any]:
     stat = path.stat()
-    found = {"file": path.name, "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
-    if digest:
-        with path.open("rb") as stream:
-            found["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return found
+    return {"file": path.name, "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
+
+
+def _crc32(path: Path) -> str:
+    total = 0
+    with path.open("rb") as stream:
+        while piece := stream.read(2**20):
+            total = isal_zlib.crc32(piece, total)
+    return f"{total:08x}"
 
 
 def stacks_dir(root: Path, recipe: Recipe) -> Path:
@@ -155,8 +167,8 @@ def save_stack(stack: SliceStack, folder: Path) -> Path:
     partial = Path(tempfile.mkdtemp(prefix=f".{stack.id}-", dir=folder))
     try:
         np.save(partial / "ct.npy", stack.ct)
-        if stack.mask is not None:
-            np.save(partial / "mask.npy", stack.mask)
+        if stack.share is not None:
+            np.save(partial / "share.npy", stack.share)
         (partial / "case.json").write_text(json.dumps(stack.info, indent=1))
         partial.chmod(0o755)
         # moved away whole before it is deleted: a run killed here must not leave half of the old one
@@ -184,7 +196,7 @@ def open_stack(folder: Path) -> SliceStack:
     try:
         info = json.loads((folder / "case.json").read_text())
         ct = np.load(folder / "ct.npy", mmap_mode="r", allow_pickle=False)
-        mask = np.load(folder / "mask.npy", mmap_mode="r", allow_pickle=False) if info["labelled"] else None
+        share = np.load(folder / "share.npy", mmap_mode="r", allow_pickle=False) if info["labelled"] else None
         affine_shape = oriented(np.empty(info["original_shape"], np.bool_), np.array(info["original_affine"])).shape
         grid = Grid(
             tuple(affine_shape),
@@ -194,7 +206,7 @@ def open_stack(folder: Path) -> SliceStack:
         )
     except (OSError, ValueError, KeyError) as error:
         raise StackError(f"{folder}: not a complete slice stack ({error}); run 'lungseg prepare' again") from error
-    return SliceStack(info["id"], ct, mask, grid, info)
+    return SliceStack(info["id"], ct, share, grid, info)
 
 
 def is_current(folder: Path, case: Case, recipe: Recipe) -> bool:
@@ -202,7 +214,7 @@ def is_current(folder: Path, case: Case, recipe: Recipe) -> bool:
 
     Files of unchanged size and time are taken as unchanged, because reading 8 GB to learn
     that nothing changed would cost as much as preparing it; where only the time differs,
-    the digest decides.
+    the check sum decides.
     """
     try:
         info = json.loads((folder / "case.json").read_text())
@@ -216,10 +228,10 @@ def is_current(folder: Path, case: Case, recipe: Recipe) -> bool:
 def _unchanged(recorded: dict[str, Any] | None, path: Path | None) -> bool:
     if recorded is None or path is None:
         return recorded is None and path is None
-    found = _source(path, digest=False)
+    found = _glance(path)
     if found == {key: recorded[key] for key in found}:
         return True
-    return found["bytes"] == recorded["bytes"] and _source(path)["sha256"] == recorded["sha256"]
+    return found["bytes"] == recorded["bytes"] and _crc32(path) == recorded["crc32"]
 
 
 def _prepare_one(case: Case, recipe: Recipe, folder: Path) -> str | None:

@@ -39,7 +39,8 @@ class Intensity:
 
     def __call__(self, hu: np.ndarray) -> np.ndarray:
         """Return ``hu`` (any shape, any numeric type) as float32 network input of the same shape."""
-        scaled = np.clip(hu, self.low, self.high).astype(np.float32)
+        scaled = np.maximum(np.asarray(hu, np.float32), np.float32(self.low))  # a new array, so the rest is in place
+        np.minimum(scaled, np.float32(self.high), out=scaled)
         scaled -= np.float32(self.shift)
         scaled /= np.float32(self.scale)
         return scaled
@@ -54,24 +55,39 @@ class Intensity:
 class Augmentation:
     """How much a training slice is moved, bent and re-scaled. Zero or (1, 1) turns a part off.
 
-    Geometry is applied with imgaug to image and mask together; intensity to the image
-    alone. ``elastic_alpha`` (strength) and ``elastic_sigma`` (smoothness) are in pixels.
-    ``context_stretch`` moves the neighbouring slices closer or away: scans of 1 mm and of
-    5 mm slices show a network quite different neighbours. ``context_end`` is the probability
-    that the scan is taken to end at this slice, above or below: a diaphragm must not be a
-    tumour because the scan begins in it.
+    Geometry moves image and mask together; intensity is of the image alone. Each part stands
+    for a way in which patients or scanners differ:
+
+    - ``scale`` (factor): small and large patients; ``rotate_deg`` (up to, either way) and ``shift``
+      (up to, share of the patch): how they lie on the table.
+    - ``flip_left_right`` (probability): a tumour is as likely in either lung. There is no flip of
+      front and back: no patient has the spine in front.
+    - ``elastic_…``: bodies bend. ``alpha`` is the strength and ``sigma`` the smoothness of the bend
+      in pixels; so smooth and weak that tissue is never torn.
+    - ``brightness`` and ``contrast`` (up to, of the input's range): scanners' calibration, contrast
+      agent. ``noise`` (up to, standard deviation): dose.
+    - ``blur`` (sigma in pixels): soft reconstruction kernels. ``low_resolution`` (factor): a larger
+      field of view on the same matrix.
+    - ``context_stretch`` moves the neighbouring slices closer or away: scans of 1 mm and of 5 mm
+      slices show a network quite different neighbours. ``context_end`` is the probability that the
+      scan is taken to end at this slice, above or below: a diaphragm must not be a tumour because
+      the scan begins in it.
     """
 
     scale: tuple[float, float] = (0.75, 1.3)
     rotate_deg: float = 20.0
     shift: float = 0.05
     flip_left_right: float = 0.5
-    elastic_alpha: tuple[float, float] = (0.0, 40.0)
-    elastic_sigma: tuple[float, float] = (4.0, 8.0)
+    elastic_alpha: tuple[float, float] = (0.0, 100.0)
+    elastic_sigma: tuple[float, float] = (8.0, 14.0)
     elastic_probability: float = 0.2
     brightness: float = 0.04
     contrast: float = 0.1
     noise: float = 0.03
+    blur: tuple[float, float] = (0.4, 0.9)
+    blur_probability: float = 0.1
+    low_resolution: tuple[float, float] = (1.0, 1.8)
+    low_resolution_probability: float = 0.1
     context_stretch: tuple[float, float] = (0.7, 2.0)
     context_end: float = 0.1
 
@@ -161,8 +177,8 @@ RECIPES: dict[str, Recipe] = {"course": Recipe()}
 
 _LAPTOP = {
     "course": {
-        "pixel_mm": 2.5,
-        "frame": (112, 144),
+        "pixel_mm": 2.0,
+        "frame": (144, 184),
         "patch": (96, 112),
         "widths": (16, 32, 64, 128),
         "batch_size": 8,
