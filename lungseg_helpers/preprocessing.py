@@ -161,11 +161,15 @@ def stacks_dir(root: Path, recipe: Recipe) -> Path:
 
 
 def save_stack(stack: SliceStack, folder: Path) -> Path:
-    """Write a stack to ``folder/<id>``: into a temporary folder first, then renamed, so that no half is ever read."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a stack to ``folder/<id>``: into a temporary folder first, then renamed, so that no half is ever read.
+
+    Raises :class:`StackError` where the folder cannot be written to or the disk is full.
+    """
     target = folder / stack.id
-    partial = Path(tempfile.mkdtemp(prefix=f".{stack.id}-", dir=folder))
+    partial = None
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{stack.id}-", dir=folder))
         np.save(partial / "ct.npy", stack.ct)
         if stack.share is not None:
             np.save(partial / "share.npy", stack.share)
@@ -177,9 +181,13 @@ def save_stack(stack: SliceStack, folder: Path) -> Path:
             os.replace(target, old)
         os.replace(partial, target)
         shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    except OSError as error:
+        # NumPy answers a write that is cut short, as on a full disk, with an error that has no reason in it
+        reason = error.strerror or "No space left on device"
+        raise StackError(f"{folder}: cannot be written ({reason}); free space there, or move the data set") from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
     return target
 
 
@@ -235,12 +243,14 @@ def _unchanged(recorded: dict[str, Any] | None, path: Path | None) -> bool:
 
 
 def _prepare_one(case: Case, recipe: Recipe, folder: Path) -> str | None:
-    """Prepare one case; return its error as a line instead of raising, so that others go on."""
+    """Prepare one case; return a fault of its files as a line instead of raising, so that others go on."""
     try:
-        if not is_current(folder / case.id, case, recipe):
-            save_stack(make_stack(case, recipe), folder)
+        if is_current(folder / case.id, case, recipe):
+            return None
+        stack = make_stack(case, recipe)
     except (LungsegError, OSError) as error:
         return str(error) if case.id in str(error) else f"{case.id}: {error}"
+    save_stack(stack, folder)
     return None
 
 
@@ -251,7 +261,8 @@ def prepare(
 
     Returns the stack folders, in the order of ``cases``, and one line for each case that
     could not be used. ``workers`` defaults to the number of cores (joblib's own count,
-    so a joblib backend such as Dask or Ray takes over when one is active).
+    so a joblib backend such as Dask or Ray takes over when one is active). Raises
+    :class:`StackError` where ``folder`` cannot be written to: no other case would fare better.
     """
     _clear_stale(folder)
     todo = Parallel(n_jobs=workers or -1, return_as="generator")(

@@ -18,7 +18,7 @@ from lungseg_helpers.dataset import (
 )
 from lungseg_helpers.errors import SplitError
 from lungseg_helpers.preprocessing import make_stack
-from lungseg_helpers.recipes import Augmentation, Intensity, Recipe
+from lungseg_helpers.recipes import Augmentation, Recipe
 
 
 @pytest.fixture

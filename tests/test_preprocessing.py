@@ -1,8 +1,11 @@
 """Geometry on the way in and back, and stacks on disk."""
 
+import errno
 import json
 import multiprocessing
 import os
+import resource
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +17,6 @@ from toy import SHAPE
 
 from lungseg_helpers.errors import ScanError, StackError
 from lungseg_helpers.grids import CUBIC_OVERSHOOT, ct_to_grid, from_grid, make_grid
-from lungseg_helpers.metrics import dice
 from lungseg_helpers.orientation import oriented, oriented_spacing, unoriented
 from lungseg_helpers.preprocessing import is_current, make_stack, open_stack, open_view, prepare, save_stack, stacks_dir
 from lungseg_helpers.scans import read_scan
@@ -240,4 +242,48 @@ def test_a_faint_slice_is_left_out_only_where_no_interpolation_could_reach_the_t
     for scale in (1.0 / CUBIC_OVERSHOOT, 1.0, 1.2):
         plain = from_grid(np.stack([probability * scale] * 2), grid)
         np.testing.assert_array_equal(from_grid(np.stack([probability * scale] * 2), grid, 0.5), plain > 0.5)
-    assert 0 <= plain.min() and plain.max() <= 1
+    assert plain.min() >= 0 and plain.max() <= 1
+
+
+def prepare_with_little_room(cases, recipe, folder) -> None:
+    """Prepare where no file may grow beyond 20 kB: to the writer that is a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+    try:
+        prepare(cases, recipe, folder, workers=1)
+    except StackError as error:
+        os.write(1, f"StackError {error}\n".encode())
+
+
+def test_a_full_disk_is_one_clear_line(toy_case, toy_recipe, tmp_path, capfd):
+    cases, folder = [toy_case("a"), toy_case("b")], tmp_path / "stacks"
+    process = multiprocessing.get_context("fork").Process(
+        target=prepare_with_little_room, args=(cases, toy_recipe, folder)
+    )
+    process.start()
+    process.join()
+    (line,) = (line for line in capfd.readouterr().out.splitlines() if line.startswith("StackError"))
+    assert str(folder) in line and "No space left on device" in line and "free space" in line
+    assert list(folder.iterdir()) == [], "something half-written was left behind"
+    good, problems = prepare(cases, toy_recipe, folder, workers=1)
+    assert len(good) == 2 and not problems
+
+
+@pytest.mark.parametrize("fault", [errno.EROFS, errno.EACCES])
+def test_a_read_only_folder_is_one_clear_line(toy_case, toy_recipe, tmp_path, monkeypatch, fault):
+    """The errors of a disk mounted read-only and of somebody else's folder, raised here: root may write anywhere."""
+
+    def refuse(*args, **options):
+        raise OSError(fault, os.strerror(fault), str(tmp_path))
+
+    monkeypatch.setattr("lungseg_helpers.preprocessing.tempfile.mkdtemp", refuse)
+    line = f"stacks: cannot be written .{os.strerror(fault)}.*move the data set"
+    with pytest.raises(StackError, match=line) as caught:
+        prepare([toy_case("a"), toy_case("b")], toy_recipe, tmp_path / "stacks", workers=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line_from_workers_too(toy_case, toy_recipe, tmp_path):
+    (tmp_path / "stacks").write_text("a file where the folder should be")
+    with pytest.raises(StackError, match="stacks: cannot be written"):
+        prepare([toy_case("a"), toy_case("b")], toy_recipe, tmp_path / "stacks", workers=2)
