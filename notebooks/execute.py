@@ -34,8 +34,10 @@ def execute(path: Path, out: Path) -> float:
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs = [each for each in cell.outputs if each.get("name") != "stderr"]
+        widgets = notebook.metadata.get("widgets")  # what sliders showed, so that they are seen before a kernel runs
         notebook.metadata = nbformat.from_dict(
-            {
+            ({"widgets": widgets} if widgets else {})
+            | {
                 "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
                 "language_info": {"name": "python"},
             }
