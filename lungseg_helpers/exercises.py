@@ -80,6 +80,45 @@ def clipped_share(answer: Callable) -> str | None:
     return None
 
 
+def leaking_patients(answer: Callable) -> str | None:
+    """02: the patients whose slices are in training and in test."""
+    train = ["lung_003/041", "lung_003/043", "lung_010/007", "lung_001/002", "lung_100/005"]
+    test = ["lung_003/042", "lung_010/008", "lung_020/007"]
+    found = answer(train, test)
+    if not isinstance(found, list):
+        return "Return a sorted list: sorted() makes one of a set."
+    if found == []:
+        return "The slices differ; do their patients? Compare what stands before the stroke."
+    if any("/" in str(name) for name in found):
+        return "Return patients, not slices: what stands before the stroke."
+    if len(found) > len(set(found)):
+        return "Each patient once: a set holds nothing twice."
+    if set(found) == {"lung_003", "lung_010", "lung_001", "lung_020", "lung_100"}:
+        return "That is everybody; asked for are those who are in both lists: the intersection of two sets."
+    if set(found) != {"lung_003", "lung_010"}:
+        return f"lung_003 and lung_010 are in both lists; yours says {found}."
+    if answer(["b/1", "a/1"], ["a/2", "b/2"]) != ["a", "b"]:
+        return "Sort the names, so that the answer does not depend on the order of the slices."
+    return None
+
+
+def border_value(answer: Callable) -> str | None:
+    """02: the network input that air becomes."""
+    divided = float(answer(-1024, 3071, 0, 3071))
+    if math.isclose(divided, 0.0, abs_tol=1e-9):
+        return "0 is water under HU / 3071. Send -1024 HU the way that every voxel goes."
+    if not math.isclose(divided, -1024 / 3071):
+        return f"Under HU / 3071 air becomes -1024 / 3071 = -0.333; yours says {divided:.3f}."
+    course = float(answer(-1000, 400, -1000, 1400))
+    if math.isclose(course, -24 / 1400):
+        return "Clip first: under the course's scaling -1024 becomes -1000 before anything else."
+    if not math.isclose(course, 0.0, abs_tol=1e-9):
+        return f"Under the course's scaling (-1000 to 400 becomes 0 to 1) air is 0; yours says {course:.3f}."
+    if not math.isclose(float(answer(-1350, 150, -1350, 1500)), 326 / 1500):
+        return "It is right for two scalings only: use low, high, shift and scale."
+    return None
+
+
 def sampling_weights(answer: Callable) -> str | None:
     """02: weights with which half of all draws hold tumour."""
     flags = np.array([True] + [False] * 9)
@@ -148,6 +187,8 @@ CHECKS: dict[str, Callable[[Callable], str | None]] = {
         apply_window,
         slices_for,
         clipped_share,
+        leaking_patients,
+        border_value,
         sampling_weights,
         conv_parameters,
         soft_dice,

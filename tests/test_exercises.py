@@ -50,6 +50,19 @@ WRONG = {
         lambda hu, low, high: np.mean((hu <= low) | (hu >= high)),
         lambda hu, low, high: (hu < low) | (hu > high),
     ],
+    "leaking_patients": [
+        lambda train, test: sorted(set(train) & set(test)),
+        lambda train, test: {name.split("/")[0] for name in train} & {name.split("/")[0] for name in test},
+        lambda train, test: sorted({name.split("/")[0] for name in [*train, *test]}),
+        lambda train, test: sorted(a.split("/")[0] for a in train if any(a[:8] == b[:8] for b in test)),
+        lambda train, test: sorted(name for name in train if name[:8] in {each[:8] for each in test}),
+    ],
+    "border_value": [
+        lambda low, high, shift, scale: 0,
+        lambda low, high, shift, scale: (-1024 - shift) / scale,
+        lambda low, high, shift, scale: max(-1024, low),
+        lambda low, high, shift, scale: -1024 / 3071 if scale == 3071 else 0,
+    ],
     "sampling_weights": [
         lambda flags: np.ones(len(flags)),
         lambda flags: np.where(flags, 1.0, 0.0),
