@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,7 +22,7 @@ from lungseg_helpers.devices import choose_precision
 from lungseg_helpers.inference import predict_case
 from lungseg_helpers.metrics import score
 from lungseg_helpers.phantom import write_dataset
-from lungseg_helpers.preprocessing import open_stack, prepare, stacks_dir
+from lungseg_helpers.preprocessing import SliceStack, open_stack, prepare, stacks_dir
 from lungseg_helpers.recipes import Recipe, get_recipe
 from lungseg_helpers.scans import read_scan
 from lungseg_helpers.sources import Case, data_dir, fetch_real, find_cases
@@ -37,7 +38,7 @@ STEPS = 2600
 SEEDS = (0, 1, 2)
 
 
-def prepared(cases: list[Case], root, recipe: Recipe) -> list:
+def prepared(cases: list[Case], root: Path, recipe: Recipe) -> list[SliceStack]:
     """Prepare the cases and open their stacks."""
     folders, problems = prepare(cases, recipe, stacks_dir(root, recipe))
     if problems:
@@ -45,7 +46,7 @@ def prepared(cases: list[Case], root, recipe: Recipe) -> list:
     return [open_stack(folder) for folder in folders]
 
 
-def train_on(stacks: list, recipe: Recipe) -> tuple[UNet, float]:
+def train_on(stacks: list[SliceStack], recipe: Recipe) -> tuple[UNet, float]:
     """Train on these stacks for one epoch of :data:`STEPS`; return the network and the minutes it took."""
     quiet_lightning()
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
@@ -57,7 +58,7 @@ def train_on(stacks: list, recipe: Recipe) -> tuple[UNet, float]:
         callbacks=[ProgressBar()],
     )  # fmt: skip
     start = time.perf_counter()
-    trainer.fit(module, LungDataModule(stacks, stacks[:1], recipe, workers=1).train_dataloader())
+    trainer.fit(module, LungDataModule(stacks, [], recipe, workers=1).train_dataloader())
     return module.network.eval(), (time.perf_counter() - start) / 60
 
 

@@ -126,7 +126,7 @@ def draw_scaling(times: dict[tuple[int, int], float], path: Path) -> None:
 def loader_of(folder: Path, recipe: Recipe) -> LungDataModule:
     """Open all stacks in a folder and build the training loader."""
     opened = [open_stack(each) for each in sorted(folder.iterdir())]
-    return LungDataModule(opened, opened[:1], recipe)
+    return LungDataModule(opened, [], recipe)
 
 
 def draw(dataset: SliceDataset | PlainDataset, items: Sequence) -> None:

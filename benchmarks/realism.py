@@ -97,7 +97,7 @@ def _disc(radius: float) -> np.ndarray:
 def noise_spectrum(chest: Chest, side: int = 20, patches: int = 30) -> tuple[np.ndarray, float]:
     """Radial noise power in :data:`FREQUENCIES` (shares of the whole) and noise in HU, from quiet soft tissue.
 
-    Of all squares of ``side`` pixels whose median is that of soft tissue, the ``patches`` with
+    Of all squares of ``side`` pixels whose mean is that of soft tissue, the ``patches`` with
     the least spread hold the least anatomy; a plane is taken off each.
     """
     mean = ndimage.uniform_filter(chest.ct, (0, side, side))
@@ -117,7 +117,7 @@ def noise_spectrum(chest: Chest, side: int = 20, patches: int = 30) -> tuple[np.
         spread[k, max(0, r - half) : r + half, max(0, c - half) : c + half] = np.inf
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None]) / chest.spacing[1]
     place = np.digitize(frequency, FREQUENCIES) - 1
-    sums = np.array([power[place == i].mean() if (place == i).any() else 0.0 for i in range(len(FREQUENCIES) - 1)])
+    sums = np.array([power[place == i].mean() for i in range(len(FREQUENCIES) - 1)])
     return sums / sums.sum(), float(np.sqrt(power.sum()) / side**2)
 
 

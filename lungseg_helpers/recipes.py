@@ -177,8 +177,8 @@ RECIPES: dict[str, Recipe] = {"course": Recipe()}
 
 _LAPTOP = {
     "course": {
-        "pixel_mm": 2.0,
-        "frame": (144, 184),
+        "pixel_mm": 2.5,
+        "frame": (112, 144),
         "patch": (96, 112),
         "widths": (16, 32, 64, 128),
         "batch_size": 8,

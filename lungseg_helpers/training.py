@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from tqdm import tqdm
@@ -35,6 +35,10 @@ from .weights import save_weights
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """The probabilities among which validation chooses the one that a mask is cut at."""
+
+
+AVERAGING = 0.995
+"""What is validated and kept is a moving average of the weights, over about the last 1 / (1 - 0.995) = 200 steps."""
 
 
 class LungSegmenter(pl.LightningModule):
@@ -58,9 +62,8 @@ class LungSegmenter(pl.LightningModule):
         self.network = build_unet(self.recipe)
         # NHWC in memory: convolutions on CPU and tensor cores run faster on it, results are the same
         self.network.to(memory_format=torch.channels_last)
-        # kept in checkpoints: from the best one's counts the threshold is chosen
-        counts = torch.zeros(len(THRESHOLDS), max(1, len(self.patients)), 3, dtype=torch.float64)
-        self.register_buffer("counts", counts)
+        # kept in checkpoints: from the best one's counts the threshold is chosen. No buffer, which would be averaged
+        self.counts = torch.zeros(len(THRESHOLDS), max(1, len(self.patients)), 3, dtype=torch.float64)
         self.losses: dict[str, list[Tensor]] = {"train": [], "validation": []}
         self.history: list[dict[str, float]] = []
 
@@ -85,7 +88,7 @@ class LungSegmenter(pl.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        self.counts.zero_()
+        self.counts = torch.zeros_like(self.counts, device=self.device)
         self.losses["validation"].clear()
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> None:
@@ -109,7 +112,7 @@ class LungSegmenter(pl.LightningModule):
             self.losses["train"].clear()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["history"] = self.history
+        checkpoint["history"], checkpoint["counts"] = self.history, self.counts.cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = list(checkpoint["history"])
@@ -129,6 +132,16 @@ def warm_cosine(step: int, steps: int, warm_up: float = 0.05) -> float:
     if step < ramp:
         return (step + 1) / ramp
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - ramp) / max(1, steps - ramp))))
+
+
+def moving_average(averaged: Tensor, current: Tensor, updates: Tensor) -> Tensor:
+    """Return the new average of a weight after ``updates`` earlier ones: exponential, quicker in the first steps.
+
+    It calms the jumps of single steps, and with them the choice of a checkpoint (Polyak and
+    Juditsky, 1992; the ramp is that of TensorFlow's moving averages).
+    """
+    weight = max(1 - AVERAGING, 9 / (10 + int(updates)))
+    return averaged + weight * (current - averaged)
 
 
 def patient_dice(counts: Tensor) -> Tensor:
@@ -178,6 +191,7 @@ def build_trainer(recipe: Recipe, run: Path, device: str = "auto", progress: boo
     """
     quiet_lightning()
     callbacks: list[pl.Callback] = [
+        WeightAveraging(avg_fn=moving_average),
         ModelCheckpoint(run / "checkpoints", "best", monitor="val_dice", mode="max", enable_version_counter=False),
         ModelCheckpoint(run / "checkpoints", "last", enable_version_counter=False),
         LearningRateMonitor("step"),
@@ -229,9 +243,8 @@ def train(data: LungDataModule, split: Split, run: Path, device: str = "auto", p
         raise TrainingError(f"{run}: interrupted; the same command goes on from the last whole epoch")
     pd.DataFrame(module.history).to_csv(run / "curves.csv", index=False)
     best = _read(run / "checkpoints" / "best.ckpt")
-    state = best["state_dict"]
-    threshold, _ = best_threshold(state.pop("counts"))
-    state = {key.removeprefix("network."): value for key, value in state.items()}
+    threshold, _ = best_threshold(best["counts"])
+    state = {key.removeprefix("network."): value for key, value in best["state_dict"].items()}
     return save_weights(weights, replace(recipe, threshold=threshold), state, roles)
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 from toy import SHAPE
 
 from lungseg_helpers.errors import ScanError, StackError
-from lungseg_helpers.grids import CUBIC_OVERSHOOT, ct_to_grid, from_grid, make_grid
+from lungseg_helpers.grids import OVERSHOOT, ct_to_grid, from_grid, make_grid
 from lungseg_helpers.orientation import oriented, oriented_spacing, unoriented
 from lungseg_helpers.preprocessing import is_current, make_stack, open_stack, open_view, prepare, save_stack, stacks_dir
 from lungseg_helpers.scans import read_scan
@@ -233,16 +234,25 @@ def test_ct_is_clipped_before_it_is_averaged(toy_recipe, dtype):
     np.testing.assert_array_equal(ct_to_grid(ct, grid)[0, 0], [-512, 1536, -512, 1536])
 
 
-def test_a_faint_slice_is_left_out_only_where_no_interpolation_could_reach_the_threshold(toy_recipe):
-    ct = np.zeros((32, 64, 64), np.int16)
+def test_a_faint_slice_is_left_out_only_where_nothing_could_reach_the_threshold(toy_recipe):
+    """Random slices scaled down to the limit and beyond: with a threshold and without, the same voxels exceed it."""
+    ct = np.zeros((50, 64, 64), np.int16)
     grid = make_grid(ct, (1, 1, 1), replace(toy_recipe, crop="first_30", pixel_mm=None, frame=(16, 16)))
-    worst = np.zeros((16, 16), np.float32)
-    worst[7:9, 7:9] = 1  # a cubic overshoots most in the middle of a plateau
-    probability = worst / worst.max() * 0.5
-    for scale in (1.0 / CUBIC_OVERSHOOT, 1.0, 1.2):
-        plain = from_grid(np.stack([probability * scale] * 2), grid)
-        np.testing.assert_array_equal(from_grid(np.stack([probability * scale] * 2), grid, 0.5), plain > 0.5)
-    assert plain.min() >= 0 and plain.max() <= 1
+    probability = np.random.default_rng(0).integers(0, 2, grid.shape).astype(np.float32)
+    for largest in (1.0, 0.6, 0.4, 0.5 / OVERSHOOT):
+        plain = from_grid(probability * largest, grid)
+        assert plain.min() >= 0 and plain.max() <= 1
+        mask = from_grid(probability * largest, grid, 0.5)
+        np.testing.assert_array_equal(mask, plain > 0.5)
+        assert mask.any() == (largest > 0.3)
+
+
+def test_what_comes_back_has_the_means_of_the_grid(toy_recipe):
+    ct = np.zeros((34, 64, 64), np.int16)
+    grid = make_grid(ct, (1, 1, 1), replace(toy_recipe, crop="first_30", pixel_mm=None, frame=(16, 16)))
+    smooth = ndimage.gaussian_filter(np.random.default_rng(0).random(grid.shape), (0, 1, 1)).astype(np.float32)
+    back = from_grid(smooth, grid)[30:].reshape(4, 16, 4, 16, 4).mean(axis=(2, 4))
+    np.testing.assert_allclose(back, smooth, atol=5e-3)
 
 
 def prepare_with_little_room(cases, recipe, folder) -> None:
