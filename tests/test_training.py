@@ -18,9 +18,11 @@ from lungseg_helpers.losses import LOSSES
 from lungseg_helpers.metrics import dice
 from lungseg_helpers.preprocessing import make_stack
 from lungseg_helpers.training import (
+    AVERAGING,
     THRESHOLDS,
     LungSegmenter,
     best_threshold,
+    moving_average,
     patient_dice,
     train,
     warm_cosine,
@@ -87,6 +89,23 @@ def test_learns_and_reports_the_dice_of_whole_patients(data, tmp_path):
     assert list(curves["epoch"]) == list(range(12))
     changed = path.stat().st_mtime_ns
     assert train(data, SPLIT, tmp_path / "run", "cpu", progress=False).stat().st_mtime_ns == changed, "trained again"
+
+
+def test_the_average_follows_quickly_at_first_and_calmly_later():
+    zero, one = torch.zeros(3), torch.ones(3)
+    assert moving_average(zero, one, torch.tensor(0)).tolist() == pytest.approx([0.9] * 3)
+    assert moving_average(zero, one, torch.tensor(10**6)).tolist() == pytest.approx([1 - AVERAGING] * 3)
+
+
+def test_what_is_validated_and_kept_is_the_average(data, tmp_path):
+    path = train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    kept = load_weights(path)[0].state_dict()
+    moved = [torch.equal(last["current_model_state"][key], value) for key, value in last["state_dict"].items()]
+    assert not all(moved), "the average is the last step's weights"
+    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    for key, value in kept.items():
+        torch.testing.assert_close(value, best["state_dict"][f"network.{key}"])
 
 
 def test_threshold_is_the_one_that_suits_the_patients():
