@@ -127,7 +127,10 @@ def draw_map(
         down, right = (rng.uniform(-settings.shift, settings.shift) * length for length in size)
         mirror = -1 if rng.random() < settings.flip_left_right else 1
     counts = [-(-length // step) + 2 for length in size]
-    y, x = ((np.arange(count) - 0.5) * step - 0.5 - (n - 1) / 2 for count, n in zip(counts, size, strict=True))
+    y, x = (
+        (np.arange(count, dtype=np.float32) - 0.5) * step - 0.5 - (length - 1) / 2
+        for count, length in zip(counts, size, strict=True)
+    )
     y, x = y[:, None] - down, x[None] - right
     if alpha is not None:
         bends = _bends(counts, alpha / step, sigma / step, rng)
@@ -136,7 +139,7 @@ def draw_map(
     middle = [point - length // 2 + (length - 1) / 2 for point, length in zip(centre, size, strict=True)]
     rows = middle[0] + cosine * y - sine * x
     columns = middle[1] + mirror * (sine * y + cosine * x)
-    return Map(size, step, np.stack([rows, columns], axis=-1).astype(np.float32))
+    return Map(size, step, cv2.merge([rows, columns]))
 
 
 def _bends(size: Sequence[int], alpha: float, sigma: float, rng: np.random.Generator) -> list[np.ndarray]:
