@@ -136,7 +136,7 @@ def draw_map(
         bends = _bends(counts, alpha / step, sigma / step, rng)
         y, x = y + bends[0], x + bends[1]
     # from the patch back to the slice every move is undone: bend and shift above, then turn, scale and mirror
-    middle = [point - length // 2 + (length - 1) / 2 for point, length in zip(centre, size, strict=True)]
+    middle = [float(point - length // 2 + (length - 1) / 2) for point, length in zip(centre, size, strict=True)]
     rows = middle[0] + cosine * y - sine * x
     columns = middle[1] + mirror * (sine * y + cosine * x)
     return Map(size, step, cv2.merge([rows, columns]))

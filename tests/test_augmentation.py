@@ -26,8 +26,9 @@ def rng(seed: int = 0) -> np.random.Generator:
 def test_with_every_part_off_a_patch_is_a_plain_cut():
     image = rng().random((5, 96, 112), np.float32)
     for settings in (None, STILL):
-        cut = follow(image, draw_map((20, 31), (40, 50), settings, rng()), -1.0)
-        np.testing.assert_allclose(cut, image[:, 30:50, 35:66], atol=1e-4)
+        for centre in ((40, 50), np.array([40, 50])):
+            cut = follow(image, draw_map((20, 31), centre, settings, rng()), -1.0)
+            np.testing.assert_allclose(cut, image[:, 30:50, 35:66], atol=1e-4)
     np.testing.assert_array_equal(vary_intensity(image.copy(), STILL, rng()), image)
 
 
