@@ -81,7 +81,7 @@ def histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 def inner_lung(chest: Chest) -> np.ndarray:
     """Lungs with their vessels, 5 mm away from wall and mediastinum: bool (slice, row, column)."""
-    air = lung_mask(chest.ct, chest.spacing)
+    air = lung_mask(chest.ct, chest.spacing, coarse_mm=3.0)  # finer than for a box: its rim is eroded below
     pixel = chest.spacing[1]
     ball = lambda mm: _disc(mm / pixel)  # noqa: E731
     closed = np.stack([ndimage.binary_closing(np.pad(plane, 12), ball(7))[12:-12, 12:-12] for plane in air])

@@ -31,13 +31,13 @@ APEX_MM = 6.0
 """So far above the last wide slice air still counts: a tumour that fills an apex leaves it narrow."""
 
 
-def find_lungs(ct: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
-    """Return the air inside the body, lungs and large airways, as bool on a grid of about :data:`COARSE_MM`.
+def find_lungs(ct: np.ndarray, spacing: tuple[float, float, float], coarse_mm: float = COARSE_MM) -> np.ndarray:
+    """Return the air inside the body, lungs and large airways, as bool on a grid of about ``coarse_mm``.
 
     ``ct`` is (slice, row, column) in HU; ``spacing`` its mm per step. All False where no
     pocket of at least :data:`MIN_LUNG_ML` is found.
     """
-    steps = coarse_steps(spacing)
+    steps = coarse_steps(spacing, coarse_mm)
     air = ct[:: steps[0], :: steps[1], :: steps[2]] < LUNG_HU
     # the table and clothes are thin: without this they would fence off room air as if it were inside a body
     body = _largest(_opened(~air))
@@ -47,18 +47,18 @@ def find_lungs(ct: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarra
     return (sizes * np.prod(np.multiply(spacing, steps)) / 1000 >= MIN_LUNG_ML)[labels]
 
 
-def coarse_steps(spacing: tuple[float, float, float]) -> tuple[int, int, int]:
+def coarse_steps(spacing: tuple[float, float, float], coarse_mm: float = COARSE_MM) -> tuple[int, int, int]:
     """Return every how many-th voxel along each axis :func:`find_lungs` looks at."""
-    return tuple(max(1, round(COARSE_MM / mm)) for mm in spacing)  # type: ignore[return-value]
+    return tuple(max(1, round(coarse_mm / mm)) for mm in spacing)  # type: ignore[return-value]
 
 
-def lung_mask(ct: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+def lung_mask(ct: np.ndarray, spacing: tuple[float, float, float], coarse_mm: float = COARSE_MM) -> np.ndarray:
     """Return :func:`find_lungs` at the size of ``ct``: bool (slice, row, column), blocky.
 
     That is enough for a box, a margin or a search region.
     """
-    full = find_lungs(ct, spacing)
-    for axis, step in enumerate(coarse_steps(spacing)):
+    full = find_lungs(ct, spacing, coarse_mm)
+    for axis, step in enumerate(coarse_steps(spacing, coarse_mm)):
         full = full.repeat(step, axis)
     return full[: ct.shape[0], : ct.shape[1], : ct.shape[2]]
 

@@ -52,3 +52,15 @@ def test_the_plain_way_and_ours_prepare_the_same_scan(toy_case, tmp_path):
     assert image.shape == mask.shape == (1, 256, 256)
     folders, _ = preprocessing.prepare(cases, preprocessing.get_recipe("course", "laptop"), tmp_path / "ours")
     assert preprocessing.bytes_in(folders[0]) < preprocessing.bytes_in(tmp_path / "plain")
+
+
+def test_scaling_is_drawn_and_items_are_counted(toy_case, tmp_path, monkeypatch):
+    preprocessing.draw_scaling({(1, 3): 0.3, (1, 6): 0.6, (2, 3): 0.2, (2, 6): 0.3}, tmp_path / "scaling.png")
+    assert (tmp_path / "scaling.png").stat().st_size > 5000
+    monkeypatch.setattr(preprocessing, "ITEMS", 4)
+    recipe = preprocessing.get_recipe("course", "laptop")
+    preprocessing.prepare([toy_case("a")], recipe, tmp_path / "ours", 1)
+    prepare_plainly([toy_case("b")], tmp_path / "plain")
+    mine = preprocessing.items_per_second(preprocessing.loader_of(tmp_path / "ours", recipe).train_set, seeded=True)
+    plain = preprocessing.items_per_second(PlainDataset(tmp_path / "plain"), seeded=False)
+    assert mine > 0 and plain > 0
