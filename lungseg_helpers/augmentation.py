@@ -60,7 +60,7 @@ def patch_centre(
 
 
 def vary_context(index: int, slices: int, settings: Augmentation, rng: np.random.Generator) -> dict[str, Any]:
-    """Draw how slice ``index`` of ``slices`` sees its neighbours: options of :func:`~.dataset.read_channels`."""
+    """Draw how slice ``index`` of ``slices`` sees its neighbours: options of :func:`~.dataset.read_hu`."""
     first, last = 0, slices - 1
     if rng.random() < settings.context_end:
         first, last = (index, last) if rng.random() < 0.5 else (first, index)
