@@ -166,8 +166,7 @@ def rows() -> list[Row]:
         }
         memory = peak_mb(prepare, few[:3], recipe, root / "memory", 1)
         plain_memory = peak_mb(prepare_plainly, few[:3], root / "plain memory")
-        plain_set = PlainDataset(plain)
-        plain_rate = items_per_second(plain_set, seeded=False)
+        plain_rate = items_per_second(PlainDataset(plain), seeded=False)
         laptop = get_recipe("course", "laptop")
         prepare(few, laptop, root / "laptop", WORKERS)
         rates = {

@@ -164,7 +164,7 @@ def follow(
     ``window`` says which part of the slice ``array`` is, if it is not the whole. Images are
     interpolated linearly; with ``nearest`` (masks) no new value arises.
     """
-    grid = where.grid(window or (slice(0), slice(0)), array.shape[1:])
+    grid = where.grid(window or (slice(None), slice(None)), array.shape[1:])
     # what torch finds outside is 0: so ``fill`` is made the zero point
     source = torch.from_numpy(np.subtract(array, fill, dtype=np.float32))[None]
     mode = "nearest" if nearest else "bilinear"
@@ -192,8 +192,8 @@ def vary_intensity(image: np.ndarray, settings: Augmentation, rng: np.random.Gen
     if rng.random() < settings.low_resolution_probability:
         factor = rng.uniform(*settings.low_resolution)
         rows, columns = image.shape[1:]
+        small = max(1, round(columns / factor)), max(1, round(rows / factor))
         for channel in image:
-            small = max(1, round(columns / factor)), max(1, round(rows / factor))
             coarse = cv2.resize(channel, small, interpolation=cv2.INTER_AREA)
             cv2.resize(coarse, (columns, rows), dst=channel, interpolation=cv2.INTER_LINEAR)
     return image
