@@ -175,7 +175,10 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: outputs/runs/…]")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     device: DeviceOption = Device.auto,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load slices.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load slices, for each device.")] = 1,
+    devices: Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) that train together.")] = 1,
+    num_nodes: Annotated[int, typer.Option(min=1, help="Machines that train together; run this on each.")] = 1,
+    start: Annotated[Path | None, typer.Option(help="Weights to begin from, instead of random ones.")] = None,
 ) -> None:
     """Train a network and write its weights. An interrupted run goes on from its last epoch."""
     from dataclasses import replace
@@ -188,7 +191,9 @@ def train(
     chosen = replace(chosen, epochs=epochs) if epochs else chosen
     split, stacks, problems = open_split(data, chosen)
     module = LungDataModule(stacks["train"], stacks["validation"], chosen, workers)
-    print(train(module, split, out or run_dir(data, chosen), device.value))
+    run = out or run_dir(data, chosen)
+    weights = train(module, split, run, device.value, devices=devices, nodes=num_nodes, start=start)
+    print(weights)
     _finish(problems)
 
 

@@ -181,12 +181,18 @@ class OversamplingSampler(WeightedRandomSampler):
     """Draws (item, seed) pairs with replacement, one for each slice of an epoch, so that tumour is seen often.
 
     Everything follows from ``seed`` and the epoch, which Lightning sets: epochs differ, and
-    an interrupted run goes on with the draws that it would have had.
+    an interrupted run goes on with the draws that it would have had. Of several processes
+    that train together, number ``rank`` of ``world`` takes every ``world``-th draw: together
+    they see exactly what one process would have seen.
     """
 
-    def __init__(self, weights: np.ndarray, draws: int, seed: int) -> None:
+    def __init__(self, weights: np.ndarray, draws: int, seed: int, rank: int = 0, world: int = 1) -> None:
         super().__init__(weights.tolist(), draws, generator=torch.Generator())
         self.seed, self.epoch = seed, 0
+        self.rank, self.world = rank, world
+
+    def __len__(self) -> int:
+        return self.num_samples // self.world
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose draws come next."""
@@ -194,8 +200,10 @@ class OversamplingSampler(WeightedRandomSampler):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         self.generator.manual_seed(int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0]))
-        for item in super().__iter__():
-            yield item, int(torch.randint(2**31, (), generator=self.generator))
+        for number, item in enumerate(super().__iter__()):
+            seed = int(torch.randint(2**31, (), generator=self.generator))
+            if number % self.world == self.rank and number < len(self) * self.world:
+                yield item, seed
 
 
 def tumour_weights(has_tumour: np.ndarray, tumour_fraction: float, patients: np.ndarray | None = None) -> np.ndarray:
@@ -224,7 +232,7 @@ class LungDataModule(pl.LightningDataModule):
 
     ``train`` and ``validation`` are lists of stacks. Training draws
     ``recipe.slices_per_epoch`` slices with replacement, oversampling tumour; validation
-    reads every slice of every patient once, in order.
+    reads every slice of every patient once, in order. Several processes share both out.
     """
 
     def __init__(
@@ -239,11 +247,16 @@ class LungDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         held, patients = self.train_set.has_tumour, self.train_set.patients
         weights = tumour_weights(held, self.recipe.tumour_fraction, patients)
-        sampler = OversamplingSampler(weights, self.recipe.slices_per_epoch, self.recipe.seed)
+        sampler = OversamplingSampler(weights, self.recipe.slices_per_epoch, self.recipe.seed, *self._place())
         return self._loader(self.train_set, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self.validation_set)
+        rank, world = self._place()
+        return self._loader(self.validation_set, sampler=range(rank, len(self.validation_set), world))
+
+    def _place(self) -> tuple[int, int]:
+        """This process's number, and how many train together."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _loader(self, dataset: SliceDataset, **options) -> DataLoader:
         return DataLoader(

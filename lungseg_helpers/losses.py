@@ -30,5 +30,27 @@ def dice_bce_loss(logits: Tensor, target: Tensor) -> Tensor:
     return soft_dice_loss(logits, target) + bce_loss(logits, target)
 
 
-LOSSES = {"bce": bce_loss, "dice": soft_dice_loss, "dice_bce": dice_bce_loss}
+def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
+    """Return binary cross-entropy that turns away from what is right already; a scalar.
+
+    Each pixel of ``logits`` (N, 1, H, W) counts by (1 - p)^``gamma``, p being the probability
+    that it gives to the truth (Lin et al., "Focal loss", ICCV 2017, without class weights).
+    """
+    cross_entropy = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
+    probability = logits.float().sigmoid()
+    wrong = probability * (1 - target) + (1 - probability) * target
+    return (wrong**gamma * cross_entropy).mean()
+
+
+def dice_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return 0.3 soft Dice + 1.7 focal loss, the weights of the ``windowed`` reference project."""
+    return 0.3 * soft_dice_loss(logits, target) + 1.7 * focal_loss(logits, target)
+
+
+LOSSES = {
+    "bce": bce_loss,
+    "dice": soft_dice_loss,
+    "dice_bce": dice_bce_loss,
+    "dice_focal": dice_focal_loss,
+}
 """The losses by the names that recipes use."""

@@ -102,7 +102,11 @@ class Recipe:
     every slice is stretched to ``frame`` (rows, columns) instead. ``context_mm`` lists
     the distances from the slice to be segmented, along z, of the slices that the
     network sees as channels. Training cuts ``patch`` (rows, columns) out of a slice, or
-    takes whole frames where it is None; everything else sees whole slices.
+    takes whole frames where it is None; everything else sees whole slices. ``norm``,
+    ``upsampling`` and ``initialisation`` are names of :mod:`~lungseg_helpers.unet`, ``loss`` one of
+    :mod:`~lungseg_helpers.losses`. ``batch_size`` is for one device. The learning rate's ``schedule``
+    is ``"cosine"`` (with warm-up) or ``"constant"``; training stops early once the validation Dice
+    has not risen for ``patience`` epochs (0: never), and keeps the ``keep_best`` best checkpoints.
     """
 
     name: str = "course"
@@ -123,6 +127,9 @@ class Recipe:
     # network
     widths: tuple[int, ...] = (32, 64, 128, 256)
     dropout: float = 0.0
+    norm: str = "batch"
+    upsampling: str = "bilinear_conv"
+    initialisation: str = "torch"
     # training
     loss: str = "dice_bce"
     learning_rate: float = 3e-3
@@ -130,6 +137,9 @@ class Recipe:
     batch_size: int = 16
     slices_per_epoch: int = 4000
     epochs: int = 60
+    schedule: str = "cosine"
+    patience: int = 0
+    keep_best: int = 1
     # evaluation
     threshold: float = 0.5
 
@@ -138,6 +148,8 @@ class Recipe:
             raise RecipeError(f"recipe {self.name}: crop is {self.crop!r}; use 'lungs' or 'first_30'")
         if 0.0 not in self.context_mm:
             raise RecipeError(f"recipe {self.name}: context_mm {self.context_mm} lacks 0.0, the slice itself")
+        if self.schedule not in ("cosine", "constant"):
+            raise RecipeError(f"recipe {self.name}: schedule is {self.schedule!r}; use 'cosine' or 'constant'")
         if not 0.0 < self.tumour_fraction < 1.0:
             raise RecipeError(f"recipe {self.name}: tumour_fraction must lie between 0 and 1")
 

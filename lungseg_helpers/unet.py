@@ -1,32 +1,55 @@
 """The U-Net: an encoder that learns what is in a slice, a decoder that says where.
 
 After Ronneberger, Fischer and Brox, "U-Net", MICCAI 2015 (arXiv:1505.04597), with padded
-convolutions, batch normalisation and bilinear upsampling, as the reference projects use.
+convolutions. Widths, depth, normalisation, dropout, upsampling and initialisation are
+values of a recipe, so the reference projects' networks are this class too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .errors import RecipeError
 from .recipes import Recipe
 
 PRIOR = 0.01
 """The tumour probability that an untrained network starts from: about that of a pixel in a tumour slice."""
 
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "group": lambda channels: nn.GroupNorm(math.gcd(8, channels), channels),
+    "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    "none": lambda channels: nn.Identity(),
+}
+"""Layers (N, C, H, W) → the same shape, by the names that recipes use: over the batch (Ioffe and Szegedy, 2015),
+over groups of channels of one image (Wu and He, 2018), over each channel of one image, or nothing."""
+
+UPSAMPLINGS = ("bilinear_conv", "bilinear", "bilinear_aligned", "transposed")
+"""Ways to double the resolution: see :class:`DecoderStage`."""
+
+INITIALISATIONS: dict[str, Callable[[Tensor], Tensor] | None] = {
+    "torch": None,
+    "xavier": nn.init.xavier_uniform_,
+    "he": lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
+}
+"""How a convolution's weights begin: torch's own (He et al. with a = √5, so smaller), Glorot and Bengio 2010,
+He et al. 2015."""
+
 
 class DoubleConv(nn.Sequential):
     """Two 3×3 convolutions, each normalised and rectified. (N, inputs, H, W) → (N, outputs, H, W)."""
 
-    def __init__(self, inputs: int, outputs: int, dropout: float = 0.0) -> None:
+    def __init__(self, inputs: int, outputs: int, dropout: float = 0.0, norm: str = "batch") -> None:
         layers: list[nn.Module] = []
         for channels in (inputs, outputs):
-            # the bias would be subtracted again by the normalisation that follows
-            layers += [nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(True)]
+            # the bias would be subtracted again by a normalisation that follows
+            convolution = nn.Conv2d(channels, outputs, 3, padding=1, bias=norm == "none")
+            layers += [convolution, NORMS[norm](outputs), nn.ReLU(inplace=True)]
         if dropout:
             layers.append(nn.Dropout2d(dropout))
         super().__init__(*layers)
@@ -36,42 +59,67 @@ class DecoderStage(nn.Module):
     """Double the resolution, put the encoder's features beside, convolve twice.
 
     ``deep`` (N, inputs, H, W) and ``skip`` (N, skips, 2H, 2W) give (N, outputs, 2H, 2W).
+    ``upsampling`` is ``"bilinear"`` (interpolation alone), ``"bilinear_aligned"`` (the same, corner
+    pixels on corner pixels), ``"bilinear_conv"`` (a 1×1 convolution to as many channels as the skip
+    has, then bilinear) or ``"transposed"`` (a learned 2×2 kernel painted with stride 2).
     """
 
-    def __init__(self, inputs: int, skips: int, outputs: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, inputs: int, skips: int, outputs: int, dropout: float = 0.0, norm: str = "batch",
+        upsampling: str = "bilinear_conv",
+    ) -> None:  # fmt: skip
         super().__init__()
-        # a 1×1 convolution and bilinear upsampling commute: doing it first moves half the data
-        self.reduce = nn.Conv2d(inputs, skips, 1, bias=False)
-        self.conv = DoubleConv(2 * skips, outputs, dropout)
+        self.aligned = upsampling == "bilinear_aligned"
+        self.reduce, self.enlarge = nn.Identity(), None
+        if upsampling == "bilinear_conv":
+            # a 1×1 convolution and bilinear upsampling commute: doing it first moves half the data
+            self.reduce = nn.Conv2d(inputs, skips, 1, bias=False)
+        elif upsampling == "transposed":
+            self.enlarge = nn.ConvTranspose2d(inputs, skips, 2, stride=2)
+        raised = inputs if isinstance(self.reduce, nn.Identity) and self.enlarge is None else skips
+        self.conv = DoubleConv(skips + raised, outputs, dropout, norm)
 
     def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
-        deep = F.interpolate(self.reduce(deep), size=skip.shape[2:], mode="bilinear", align_corners=False)
+        if self.enlarge is not None:
+            deep = self.enlarge(deep)
+        else:
+            deep = F.interpolate(self.reduce(deep), skip.shape[2:], mode="bilinear", align_corners=self.aligned)
         return self.conv(torch.cat([skip, deep], dim=1))
 
 
 class UNet(nn.Module):
     """Slices in, logits out: (N, inputs, H, W) float → (N, 1, H, W) float, one logit a pixel.
 
-    ``widths`` are the channels of the encoder's stages, finest first; there is one decoder
-    stage fewer. Any H and W work: what is not a multiple of the deepest stride is padded
-    inside and cut off again.
+    ``widths`` are the channels of the encoder's stages, finest first, as many as the network
+    is deep; there is one decoder stage fewer. ``norm``, ``upsampling`` and ``initialisation``
+    are names of :data:`NORMS`, :data:`UPSAMPLINGS` and :data:`INITIALISATIONS`; an unknown one
+    raises :class:`RecipeError`. Any H and W work: what is not a multiple of the deepest stride
+    is padded inside and cut off again.
     """
 
-    def __init__(self, inputs: int = 1, widths: Sequence[int] = (16, 32, 64, 128), dropout: float = 0.0) -> None:
+    def __init__(
+        self, inputs: int = 1, widths: Sequence[int] = (16, 32, 64, 128), dropout: float = 0.0, norm: str = "batch",
+        upsampling: str = "bilinear_conv", initialisation: str = "torch",
+    ) -> None:  # fmt: skip
         super().__init__()
+        for what, name, known in (
+            ("norm", norm, NORMS), ("upsampling", upsampling, UPSAMPLINGS),
+            ("initialisation", initialisation, INITIALISATIONS),
+        ):  # fmt: skip
+            if name not in known:
+                raise RecipeError(f"the network's {what} is {name!r}; use one of: {', '.join(known)}")
         self.stride = 2 ** (len(widths) - 1)
         self.encoder = nn.ModuleList(
-            DoubleConv(before, width, dropout) for before, width in zip((inputs, *widths[:-1]), widths, strict=True)
+            DoubleConv(before, width, dropout, norm)
+            for before, width in zip((inputs, *widths[:-1]), widths, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
         self.decoder = nn.ModuleList(
-            DecoderStage(deep, skip, skip, dropout)
+            DecoderStage(deep, skip, skip, dropout, norm, upsampling)
             for deep, skip in zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True)
         )
         self.head = nn.Conv2d(widths[0], 1, 1)
-        # start from "tumour is rare": from 0.5 everywhere, the first hundreds of steps only learn the background
-        # (Lin et al., "Focal loss", ICCV 2017, section 4.1)
-        nn.init.constant_(self.head.bias, math.log(PRIOR / (1 - PRIOR)))
+        initialise(self, initialisation)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
@@ -86,6 +134,23 @@ class UNet(nn.Module):
         return self.head(x)[:, :, :height, :width]
 
 
+def initialise(network: UNet, initialisation: str) -> None:
+    """Draw the convolutions' weights anew, and let the network begin with "tumour is rare".
+
+    From a probability of one half everywhere, the first hundreds of steps only learn the
+    background (Lin et al., "Focal loss", ICCV 2017, section 4.1).
+    """
+    draw = INITIALISATIONS[initialisation]
+    for module in network.modules():
+        if draw is not None and isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            draw(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    nn.init.constant_(network.head.bias, math.log(PRIOR / (1 - PRIOR)))
+
+
 def build_unet(recipe: Recipe) -> UNet:
     """Build the network that a recipe describes, with one input channel for each context slice."""
-    return UNet(len(recipe.context_mm), recipe.widths, recipe.dropout)
+    return UNet(
+        len(recipe.context_mm), recipe.widths, recipe.dropout, recipe.norm, recipe.upsampling, recipe.initialisation
+    )
