@@ -40,6 +40,7 @@ class LungSegmenter(pl.LightningModule):
         if self.recipe.loss not in LOSSES:
             raise RecipeError(f"no loss called {self.recipe.loss!r}; there are: {', '.join(LOSSES)}")
         self.patients = list(patients)
+        self.learning_rate = self.recipe.learning_rate  # where Lightning's learning-rate range test sets its own
         self.loss = LOSSES[self.recipe.loss]
         self.network = build_unet(self.recipe)
         # NHWC in memory: convolutions on CPU and tensor cores run faster on it, results are the same
@@ -97,6 +98,15 @@ class LungSegmenter(pl.LightningModule):
             self.history.append({"epoch": self.current_epoch, **means, "validation_dice": float(val_dice)})
             self.losses["train"].clear()
 
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, gradient_clip_val: float | None = None, **options: Any
+    ) -> None:
+        if self.trainer.precision == "16-mixed":
+            self.clip_gradients(optimizer, gradient_clip_val, **options)
+        elif gradient_clip_val:
+            # Lightning refuses to clip for any fused optimiser; without float16's scale nothing stands against it
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
     def _mean(self, losses: list[Tensor]) -> float:
         return float(self.trainer.strategy.reduce(torch.stack(losses).mean(), reduce_op="mean"))
 
@@ -109,9 +119,9 @@ class LungSegmenter(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         optimiser = torch.optim.AdamW(
             self.parameters(),
-            lr=self.recipe.learning_rate,
+            lr=self.learning_rate,
             weight_decay=self.recipe.weight_decay,
-            # one kernel for all weights; Lightning cannot clip gradients that a fused optimiser unscales itself
+            # one kernel for all weights; with float16 it would also unscale, after the gradients were clipped
             fused=self.trainer.precision != "16-mixed",
         )
         if self.recipe.schedule == "constant":

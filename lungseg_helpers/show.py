@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from .exercises import CHECKS
 
@@ -23,6 +27,26 @@ def show_table(table: pd.DataFrame, digits: int = 2) -> None:
     """Display a table with numbers rounded for reading."""
     # A Styler's own id is random, so a notebook's output would differ from run to run.
     display(table.style.set_uuid("table").format(precision=digits, na_rep="–"))
+
+
+def show_panels(events: EventAccumulator, names: Sequence[str], epochs: Sequence[int]) -> Figure:
+    """Draw the panels that a run logged: a row for each of ``names``, a group of CT, truth and prediction an epoch.
+
+    ``events`` are a run's own TensorBoard events, loaded with all their images.
+    """
+    figure, axes = plt.subplots(
+        len(names), len(epochs), figsize=(4 * len(epochs), 1.25 * len(names)), layout="constrained", squeeze=False
+    )
+    for row, name in zip(axes, names, strict=True):
+        logged = events.Images(name)
+        for ax, epoch in zip(row, epochs, strict=True):
+            ax.imshow(plt.imread(io.BytesIO(logged[epoch].encoded_image_string), format="png"))
+            ax.set(xticks=[], yticks=[])
+            if ax is row[0]:
+                ax.set_ylabel(name)
+            if row is axes[0]:
+                ax.set_title(f"epoch {epoch + 1}: CT, truth, prediction")
+    return figure
 
 
 def check(answer: Callable[..., Any]) -> None:

@@ -1,15 +1,20 @@
 """Every exercise: the solution passes, plausible wrong answers get a hint, an undone stub breaks nothing."""
 
 import importlib.util
+import math
 import re
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
 
 from lungseg_helpers.exercises import CHECKS
 from lungseg_helpers.show import check
+from lungseg_helpers.unet import DoubleConv
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
@@ -23,6 +28,24 @@ def solutions() -> dict:
         spec.loader.exec_module(module)
         found |= {name: thing for name, thing in vars(module).items() if name in CHECKS}
     return found
+
+
+def _steps(inputs, outputs, bias=False, padding=1):
+    return [nn.Conv2d(inputs, outputs, 3, padding=padding, bias=bias), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+class Stage(nn.Module):
+    """A decoder stage with a mistake."""
+
+    def __init__(self, inputs, skips, outputs, bias=False, turned=False, mode="bilinear"):
+        super().__init__()
+        self.reduce = nn.Conv2d(inputs, skips, 1, bias=bias)
+        self.conv = DoubleConv(2 * skips, outputs)
+        self.turned, self.mode = turned, mode
+
+    def forward(self, deep, skip):
+        deep = F.interpolate(self.reduce(deep), scale_factor=2, mode=self.mode)
+        return self.conv(torch.cat([deep, skip] if self.turned else [skip, deep], dim=1))
 
 
 WRONG = {
@@ -73,10 +96,45 @@ WRONG = {
         lambda inputs, outputs, size: inputs * outputs * size + outputs,
         lambda inputs, outputs, size: inputs * outputs * size**2 + inputs,
     ],
+    "double_conv": [
+        lambda inputs, outputs: nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()),
+        lambda inputs, outputs: nn.Sequential(*_steps(inputs, outputs, True), *_steps(outputs, outputs, True)),
+        lambda inputs, outputs: nn.Sequential(*_steps(inputs, outputs, padding=0), *_steps(outputs, outputs)),
+        lambda inputs, outputs: nn.Sequential(*_steps(inputs, inputs), *_steps(inputs, outputs)),
+        lambda inputs, outputs: nn.Sequential(*_steps(inputs, outputs), *_steps(outputs, outputs)[:2]),
+        lambda inputs, outputs: nn.Sequential(*(_steps(inputs, outputs) + _steps(outputs, outputs))[::2]),
+        lambda inputs, outputs: [*_steps(inputs, outputs), *_steps(outputs, outputs)],
+    ],
+    "decoder_stage": [
+        lambda inputs, skips, outputs: None,
+        lambda inputs, skips, outputs: Stage(inputs, skips, outputs, bias=True),
+        lambda inputs, skips, outputs: Stage(inputs, skips, outputs, turned=True),
+        lambda inputs, skips, outputs: Stage(inputs, skips, outputs, mode="nearest"),
+        lambda inputs, skips, outputs: DoubleConv(inputs + skips, outputs),
+    ],
+    "same_cut": [
+        lambda probability: 1 / (1 + math.exp(-probability)),
+        lambda probability: probability,
+        lambda probability: math.log((1 - probability) / probability),
+        lambda probability: 0.5,
+    ],
     "soft_dice": [
         lambda probability, target: (probability * target).sum() / (probability.sum() + target.sum()),
         lambda probability, target: 1 - 2 * (probability * target).sum() / (probability.sum() + target.sum()),
         lambda probability, target: 2 * ((p := probability > 0.5) * target).sum() / (p.sum() + target.sum()),
+    ],
+    "steepest_rate": [
+        lambda rates, losses: rates[losses.argmin()],
+        lambda rates, losses: rates[np.abs(np.diff(losses)).argmax() + 1],
+        lambda rates, losses: np.diff(losses).argmin(),
+        lambda rates, losses: np.diff(losses),
+        lambda rates, losses: 1e-3 if len(rates) == 6 else 1.0,
+    ],
+    "stop_epoch": [
+        lambda scores, patience: int(np.argmax(scores)),
+        lambda scores, patience: len(scores) - 1,
+        lambda scores, patience: next((i for i in range(1, len(scores)) if scores[i] < scores[i - 1]), len(scores) - 1),
+        lambda scores, patience: min(len(scores) - 1, int(np.argmax(scores[:5])) + patience - 1),
     ],
     "patient_dice": [
         lambda a, b: (2 * (a & b).sum() + 1e-6) / (a.sum() + b.sum() + 1e-6),

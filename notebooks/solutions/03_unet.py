@@ -1,5 +1,33 @@
 """Solutions to the exercises of 03_unet.ipynb."""
 
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
 
 def conv_parameters(inputs, outputs, size):
     return inputs * outputs * size * size + outputs
+
+
+def double_conv(inputs, outputs):
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
+        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
+    )  # fmt: skip
+
+
+class decoder_stage(nn.Module):
+    def __init__(self, inputs, skips, outputs):
+        super().__init__()
+        self.reduce = nn.Conv2d(inputs, skips, 1, bias=False)
+        self.conv = double_conv(2 * skips, outputs)
+
+    def forward(self, deep, skip):
+        deep = F.interpolate(self.reduce(deep), scale_factor=2, mode="bilinear", align_corners=False)
+        return self.conv(torch.cat([skip, deep], dim=1))
+
+
+def same_cut(probability):
+    return math.log(probability / (1 - probability))
