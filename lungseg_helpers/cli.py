@@ -174,6 +174,10 @@ def train(
     profile: ProfileOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: outputs/runs/…]")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Another of the recipe's settings; may be given repeatedly."),
+    ] = None,
     device: DeviceOption = Device.auto,
     workers: Annotated[int, typer.Option(min=0, help="Processes that load slices, for each device.")] = 1,
     devices: Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) that train together.")] = 1,
@@ -188,6 +192,7 @@ def train(
     from .weights import run_dir
 
     chosen = _recipe(recipe, profile)
+    chosen = chosen.varied(settings or ())
     chosen = replace(chosen, epochs=epochs) if epochs else chosen
     split, stacks, problems = open_split(data, chosen)
     module = LungDataModule(stacks["train"], stacks["validation"], chosen, workers)

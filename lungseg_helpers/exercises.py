@@ -268,7 +268,7 @@ def stop_epoch(answer: Callable) -> str | None:
     if found == 3:
         return "Epoch 3 is the best one, which is kept; the training goes on for `patience` epochs after it."
     if found != 6:
-        return f"The best is epoch 3 (from 0), and epochs 4, 5 and 6 are no better: it stops after 6; yours says {found}."
+        return f"The best is epoch 3 (from 0), and epochs 4, 5 and 6 are no better: it stops after 6, not {found}."
     if answer([0.3, 0.3, 0.3, 0.3], 2) != 2:
         return "Equal is not better: the count goes on."
     return None

@@ -7,7 +7,9 @@ A profile (``laptop`` or ``gpu``) changes only sizes and budgets.
 
 from __future__ import annotations
 
+import ast
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -22,6 +24,9 @@ WINDOWS = {"lung": (-600, 1500), "mediastinum": (40, 400), "bone": (400, 1800)}
 """Level and width in HU of the windows that radiologists read a chest CT in."""
 
 PROFILES = ("laptop", "gpu")
+
+OPTIONAL = ("pixel_mm", "patch", "augmentation")
+"""The settings that may be None."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,31 @@ class Recipe:
         """Return plain numbers, strings, lists and dicts: what a checkpoint and JSON can hold."""
         return _plain(asdict(self))
 
+    def varied(self, settings: Sequence[str]) -> Recipe:
+        """Return the recipe with settings such as ``"epochs=3"`` or ``"augmentation.noise=0"`` changed.
+
+        Values are Python literals; a word that is none is taken as text. Raises
+        :class:`RecipeError` for a setting that does not exist or a value of another kind.
+        """
+        values = self.to_dict()
+        for setting in settings:
+            name, equals, text = setting.partition("=")
+            *path, last = name.strip().split(".")
+            group = values
+            for part in path:
+                group = group.get(part) if isinstance(group, dict) else None
+            if not equals or not isinstance(group, dict) or last not in group:
+                raise RecipeError(f"no setting {setting!r}: write NAME=VALUE with one of: {', '.join(values)}")
+            try:
+                value = ast.literal_eval(text.strip())
+            except (ValueError, SyntaxError):
+                value = text.strip()
+            before = group[last]
+            if not (_same_kind(before, value) or (value is None and name.strip() in OPTIONAL)):
+                raise RecipeError(f"{setting!r}: {name} is {before!r} by default; give a value of that kind")
+            group[last] = _plain(value)
+        return Recipe.from_dict(values)
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
         """Rebuild a recipe from :meth:`to_dict`.
@@ -174,6 +204,15 @@ class Recipe:
                 **{k: tuple(v) if isinstance(v, list) else v for k, v in values["augmentation"].items()}
             )
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _same_kind(before: Any, value: Any) -> bool:
+    """Whether ``value`` may stand in place of ``before``: a whole number is a number, None left nothing to compare."""
+    if before is None or isinstance(before, float):
+        return isinstance(value, int | float | tuple | list) and (before is None or isinstance(value, int | float))
+    if isinstance(before, list):
+        return isinstance(value, list | tuple) and all(isinstance(each, int | float) for each in value)
+    return type(value) is type(before)
 
 
 def _plain(value: Any) -> Any:

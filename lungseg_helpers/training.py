@@ -16,11 +16,11 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from .callbacks import PanelLogger, ProgressBar, moving_average
+from .callbacks import MovingAverage, PanelLogger, ProgressBar
 from .dataset import LungDataModule, Split
 from .devices import choose_precision, pick_device
 from .errors import RecipeError, SplitError, TrainingError
@@ -45,7 +45,7 @@ def build_trainer(
     name = "best-{epoch:03d}-{val_dice:.3f}"
     folder = run / "checkpoints"
     kept = [
-        WeightAveraging(avg_fn=moving_average),
+        MovingAverage(),
         ModelCheckpoint(
             folder, name, monitor="val_dice", mode="max", save_top_k=recipe.keep_best, enable_version_counter=False
         ),

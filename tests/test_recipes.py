@@ -1,6 +1,7 @@
 """A recipe is complete, plain and checked."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,3 +51,22 @@ def test_unknown_names_are_refused():
         get_recipe("corse")
     with pytest.raises(RecipeError, match="learning_speed"):
         Recipe.from_dict({"learning_speed": 3})
+
+
+def test_settings_are_changed_by_name():
+    recipe = get_recipe("course", "laptop")
+    settings = ["epochs=3", "augmentation.noise=0", "loss=dice", "widths=8,16", "learning_rate=1e-2", "patch=None"]
+    varied = recipe.varied(settings)
+    assert (varied.epochs, varied.augmentation.noise, varied.loss, varied.widths) == (3, 0, "dice", (8, 16))
+    assert (varied.learning_rate, varied.patch) == (0.01, None)
+    assert recipe.varied([]) == recipe and recipe.varied(["epochs=3"]) == replace(recipe, epochs=3)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["epoch=3", "epochs", "epochs=many", "epochs=2.5", "loss=3", "augmentation.fog=1", "widths=a", "widths=None"],
+)
+def test_wrong_settings_are_refused_in_one_line(setting):
+    with pytest.raises(RecipeError) as caught:
+        get_recipe("course", "laptop").varied([setting])
+    assert setting.split("=")[0] in str(caught.value) and "\n" not in str(caught.value)

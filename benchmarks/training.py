@@ -1,0 +1,189 @@
+"""Training: slices a second beside a plain loop, and beside a batch that already lies in memory.
+
+The same network, batch, patch and moves on both sides. The plain loop is what a tutorial
+writes: float32, NCHW, Adam, a loader without workers that reads two float64 files a sample and
+augments them with imgaug. Ours is ``lungseg train``'s own data module, module and Trainer
+settings. The limit is the same step over and over on one batch, with nothing to load. Each
+side runs in a fresh process, so that its peak memory is its own; rounds alternate. On a machine
+with a GPU the ``gpu`` profile is measured there, otherwise the ``laptop`` profile on the CPU.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import imgaug.augmenters as iaa
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from imgaug.augmentables.segmaps import SegmentationMapsOnImage
+from torch.utils.data import DataLoader, Dataset
+
+from lungseg_helpers.dataset import LungDataModule, SliceDataset
+from lungseg_helpers.devices import choose_precision, pick_device
+from lungseg_helpers.losses import dice_bce_loss
+from lungseg_helpers.phantom import write_dataset
+from lungseg_helpers.preprocessing import open_stack, prepare
+from lungseg_helpers.recipes import Augmentation, Recipe, get_recipe
+from lungseg_helpers.segmenter import LungSegmenter
+from lungseg_helpers.sources import find_cases
+from lungseg_helpers.training import build_trainer
+from lungseg_helpers.unet import build_unet
+
+from .table import Row
+
+CASES, STEPS, WARM_UP, ROUNDS = 8, 80, 20, 3
+
+MOVES = Augmentation(
+    scale=(0.85, 1.15), rotate_deg=45, shift=0, flip_left_right=0, elastic_probability=1, brightness=0, contrast=0,
+    noise=0, blur_probability=0, low_resolution_probability=0, context_stretch=(1, 1), context_end=0,
+)  # fmt: skip
+"""An affine and an elastic move each time, as the plain loop does."""
+
+
+class PlainSlices(Dataset):
+    """Two float64 files a sample, imgaug's affine and elastic move, the middle cut out."""
+
+    def __init__(self, folder: Path, patch: tuple[int, int]) -> None:
+        self.files = sorted(folder.glob("image-*.npy"))
+        self.patch = patch
+        self.augmenter = iaa.Sequential([
+            iaa.Affine(scale=(0.85, 1.15), rotate=(-45, 45)),
+            iaa.ElasticTransformation(alpha=(0, 100), sigma=(8, 14), order=1, mode="constant"),
+        ])  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, item: int) -> tuple[torch.Tensor, torch.Tensor]:
+        file = self.files[item]
+        picture = np.load(file).astype(np.float32).transpose(1, 2, 0)
+        mask = np.load(file.with_name(file.name.replace("image", "mask")))
+        truth = SegmentationMapsOnImage(mask.astype(np.int32), mask.shape)
+        picture, truth = self.augmenter(image=picture, segmentation_maps=truth)
+        top, left = ((have - want) // 2 for have, want in zip(mask.shape, self.patch, strict=True))
+        window = slice(top, top + self.patch[0]), slice(left, left + self.patch[1])
+        image = np.ascontiguousarray(picture[window].transpose(2, 0, 1))
+        return torch.from_numpy(image), torch.from_numpy(truth.get_arr()[window][None].astype(np.float32))
+
+
+def write_plainly(stacks: list[Path], recipe: Recipe, folder: Path) -> None:
+    """Write every slice with its neighbours, and its mask, as two float64 files."""
+    dataset = SliceDataset([open_stack(each) for each in stacks], recipe)
+    for item in range(len(dataset)):
+        image, mask, _ = dataset[item]
+        np.save(folder / f"image-{item:05d}.npy", image.numpy().astype(np.float64))
+        np.save(folder / f"mask-{item:05d}.npy", (mask[0] > 0.5).numpy().astype(np.float64))
+
+
+class Clock(pl.Callback):
+    """When each step ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, *_: object) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.ends.append(time.perf_counter())
+
+
+def plain_rate(recipe: Recipe, stacks: list[Path], folder: Path) -> tuple[float, float, float]:
+    """Slices a second of the plain loop, and peak memory (host, GPU) in MB."""
+    device = pick_device()
+    network = build_unet(recipe).to(device)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+    loader = DataLoader(PlainSlices(folder, recipe.patch), recipe.batch_size, shuffle=True, drop_last=True)
+    clock, batches = Clock(), iter(loader)
+    while len(clock.ends) < STEPS:
+        if (batch := next(batches, None)) is None:
+            batches = iter(loader)
+            continue
+        image, mask = (each.to(device) for each in batch)
+        optimiser.zero_grad()
+        dice_bce_loss(network(image), mask).backward()
+        optimiser.step()
+        clock.on_train_batch_end()
+    return _figures(clock, recipe)
+
+
+def our_rate(recipe: Recipe, stacks: list[Path], folder: Path) -> tuple[float, float, float]:
+    """The same of ``lungseg train``, with as many loading processes as it would be given here."""
+    opened = [open_stack(each) for each in stacks]
+    workers = max(1, min(12, (os.cpu_count() or 2) - 2)) if pick_device() == "cuda" else 1
+    module = LungSegmenter(recipe.to_dict(), [stack.id for stack in opened[:1]])
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as run:
+        trainer = build_trainer(recipe, Path(run), callbacks=[clock])
+        trainer.limit_val_batches = 0
+        trainer.fit_loop.max_steps = STEPS
+        trainer.fit(module, LungDataModule(opened, opened[:1], recipe, workers))
+    return _figures(clock, recipe)
+
+
+def memory_rate(recipe: Recipe, stacks: list[Path], folder: Path) -> tuple[float, float, float]:
+    """The same step on one batch that lies in the device's memory: what no loader can exceed."""
+    device = pick_device()
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(choose_precision())
+    network = build_unet(recipe).to(device, memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(network.parameters(), fused=True)
+    image = torch.rand(recipe.batch_size, len(recipe.context_mm), *recipe.patch, device=device)
+    image = image.contiguous(memory_format=torch.channels_last)
+    mask = (torch.rand(recipe.batch_size, 1, *recipe.patch, device=device) > 0.98).float()
+    clock = Clock()
+    for _ in range(STEPS):
+        with torch.autocast(device, dtype, enabled=dtype is not None):
+            loss = dice_bce_loss(network(image), mask)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        clock.on_train_batch_end()
+    return _figures(clock, recipe)
+
+
+def _figures(clock: Clock, recipe: Recipe) -> tuple[float, float, float]:
+    taken = clock.ends[-1] - clock.ends[WARM_UP - 1]
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    gpu = torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else 0.0
+    return (len(clock.ends) - WARM_UP) * recipe.batch_size / taken, host, gpu
+
+
+def rows() -> list[Row]:
+    """Measure the three in turn, each in a fresh process, and return the figures."""
+    gpu = pick_device() == "cuda"
+    recipe = replace(get_recipe("course", "gpu" if gpu else "laptop"), augmentation=MOVES, slices_per_epoch=10**6)
+    sides = (plain_rate, our_rate, memory_rate)
+    found: dict[str, list[tuple[float, float, float]]] = {side.__name__: [] for side in sides}
+    with tempfile.TemporaryDirectory() as folder:
+        root, plain = Path(folder) / "phantom", Path(folder) / "plain"
+        plain.mkdir()
+        write_dataset(root, CASES, 0, seed=5)
+        stacks, _ = prepare(find_cases(root), recipe, Path(folder) / "stacks")
+        write_plainly(stacks, recipe, plain)
+        for _ in range(ROUNDS):
+            for side in sides:
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+                    found[side.__name__].append(fresh.submit(side, recipe, stacks, plain).result())
+    where = torch.cuda.get_device_name() if gpu else f"CPU, {os.cpu_count()} cores"
+    (plainly, host, card), (ours, our_host, our_card), (limit, *_) = (
+        [statistics.median(column) for column in zip(*each, strict=True)] for each in found.values()
+    )
+    note = f"{where}; batch {recipe.batch_size} of {len(recipe.context_mm)} × {recipe.patch[0]} × {recipe.patch[1]}"
+    name = "training, gpu profile" if gpu else "training, laptop profile"
+    return [
+        Row(f"{name}, slices/s", ours, "1/s", plainly, ours / plainly, "at least 4" if gpu else "at least 2",
+            f"{note}; beside a plain loop"),
+        Row(f"{name}, beside a batch in memory", ours, "1/s", limit, ours / limit, "at least 0.9" if gpu else "",
+            f"{note}; the rest is loading and augmenting"),
+        Row(f"{name}, peak host memory", our_host, "MB", host, host / our_host, "", "the training process, all in"),
+        *([Row(f"{name}, peak GPU memory", our_card, "MB", card, card / our_card, "", where)] if gpu else []),
+    ]  # fmt: skip
