@@ -1,10 +1,15 @@
 """Shapes, gradients, and that the skip connections carry something."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 
+from lungseg_helpers.errors import RecipeError
+from lungseg_helpers.losses import dice_bce_loss
 from lungseg_helpers.recipes import get_recipe
-from lungseg_helpers.unet import UNet, build_unet
+from lungseg_helpers.unet import INITIALISATIONS, NORMS, UPSAMPLINGS, UNet, build_unet
 
 
 @pytest.mark.parametrize("size", [(64, 64), (160, 208), (37, 51), (8, 8)])
@@ -25,21 +30,117 @@ def test_every_parameter_gets_a_gradient():
     assert not without
 
 
-@pytest.mark.parametrize("stage", range(3))
-def test_every_skip_carries_something(stage):
-    """Cutting any one skip changes the answer, and its half of the weights learns."""
-    torch.manual_seed(0)
-    network = UNet(1, (4, 8, 16, 32))
+def assert_skip_carries(network: UNet, stage: int) -> None:
+    """Assert that the encoder's features reach this decoder stage, its half of the weights learns and matters."""
     image = torch.randn(2, 1, 32, 32)
-    decoder = network.decoder[stage]
-    skips = decoder.reduce.out_channels
-    network(image).square().mean().backward()
-    assert decoder.conv[0].weight.grad[:, :skips].abs().sum() > 0
+    decoder, encoder = network.decoder[stage], network.encoder[-2 - stage]
+    seen = {}
+    watched = [
+        encoder.register_forward_hook(lambda module, _, output: seen.__setitem__("encoder", output)),
+        decoder.conv.register_forward_pre_hook(lambda module, inputs: seen.__setitem__("joined", inputs[0])),
+    ]
+    network.train()(image).square().mean().backward()
+    skips = seen["encoder"].shape[1]
+    assert torch.equal(seen["joined"][:, :skips], seen["encoder"]), "the encoder's features are not what is joined"
+    assert decoder.conv[0].weight.grad[:, :skips].abs().sum() > 0, "the skip's weights get no gradient"
     network.eval()
     whole = network(image)
-    forward = decoder.forward
-    decoder.forward = lambda deep, skip: forward(deep, torch.zeros_like(skip))
-    assert (network(image) - whole).abs().max() > 1e-4 * whole.std()
+    cut = decoder.register_forward_pre_hook(lambda module, inputs: (inputs[0], torch.zeros_like(inputs[1])))
+    assert (network(image) - whole).abs().max() > 1e-4 * whole.std(), "nothing changes without the skip"
+    for each in (*watched, cut):
+        each.remove()
+
+
+@pytest.mark.parametrize("stage", range(3))
+def test_every_skip_carries_something(stage):
+    torch.manual_seed(0)
+    assert_skip_carries(UNet(1, (4, 8, 16, 32)), stage)
+
+
+@pytest.mark.parametrize("stage", range(3))
+def test_a_cut_skip_is_noticed(stage):
+    """The test above fails for a network whose skip is cut: without this, nobody knows that it can."""
+    torch.manual_seed(0)
+    network = UNet(1, (4, 8, 16, 32))
+    forward = network.decoder[stage].forward
+    network.decoder[stage].forward = lambda deep, skip: forward(deep, torch.zeros_like(skip))
+    with pytest.raises(AssertionError, match="not what is joined"):
+        assert_skip_carries(network, stage)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
+def test_every_variant_of_the_recipes_works(norm, upsampling):
+    network = UNet(2, (4, 8, 16), dropout=0.2, norm=norm, upsampling=upsampling)
+    answer = network(torch.randn(2, 2, 30, 21))
+    assert answer.shape == (2, 1, 30, 21)
+    answer.square().mean().backward()
+    assert all(each.grad is not None for each in network.parameters())
+    normalised = any("Norm" in type(each).__name__ for each in network.modules())
+    assert normalised == (norm != "none")
+    assert any(isinstance(each, nn.ConvTranspose2d) for each in network.modules()) == (upsampling == "transposed")
+
+
+def test_the_recipe_reaches_the_network():
+    recipe = replace(
+        get_recipe("course", "laptop"), widths=(4, 8), norm="group", upsampling="transposed", dropout=0.3,
+        context_mm=(0.0,), initialisation="xavier",
+    )  # fmt: skip
+    network = build_unet(recipe)
+    assert (len(network.encoder), network.encoder[0][0].in_channels) == (2, 1)
+    kinds = {type(each) for each in network.modules()}
+    assert {nn.GroupNorm, nn.ConvTranspose2d, nn.Dropout2d} <= kinds and nn.BatchNorm2d not in kinds
+
+
+def test_without_normalisation_convolutions_have_a_bias():
+    for norm in NORMS:
+        assert (UNet(1, (4, 8), norm=norm).encoder[0][0].bias is not None) == (norm == "none")
+
+
+def test_initialisations_have_the_spread_of_their_papers():
+    spreads = {}
+    for name in INITIALISATIONS:
+        torch.manual_seed(0)
+        weight = UNet(1, (32, 64), initialisation=name).encoder[1][3].weight
+        spreads[name] = float(weight.std())
+    inputs = outputs = 64 * 9
+    assert spreads["xavier"] == pytest.approx((2 / (inputs + outputs)) ** 0.5, rel=0.03)
+    assert spreads["he"] == pytest.approx((2 / inputs) ** 0.5, rel=0.03)
+    assert spreads["torch"] == pytest.approx((1 / (3 * inputs)) ** 0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("wrong", [{"norm": "layer"}, {"upsampling": "nearest"}, {"initialisation": "zeros"}])
+def test_unknown_choices_are_named(wrong):
+    with pytest.raises(RecipeError, match=next(iter(wrong.values()))):
+        UNet(1, (4, 8), **wrong)
+
+
+def test_an_untrained_network_says_that_tumour_is_rare():
+    for name in INITIALISATIONS:
+        torch.manual_seed(0)
+        assert UNet(1, (4, 8, 16), initialisation=name).eval()(torch.randn(1, 1, 32, 32)).sigmoid().mean() < 0.1
+
+
+def test_one_batch_is_learned_by_heart():
+    """The first test of any network: balls and rods of one brightness, of which only the balls are wanted."""
+    torch.manual_seed(0)
+    rows, columns = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
+    images, masks = [], []
+    for k in range(6):
+        ball = (rows - 12 - 3 * k) ** 2 + (columns - 14) ** 2 < (4 + k % 3) ** 2
+        rod = ((columns - 34).abs() < 3) & (rows > 5 * k)
+        images.append((ball | rod).float() + 0.2 * torch.randn(48, 48))
+        masks.append(ball.float())
+    images, masks = torch.stack(images)[:, None], torch.stack(masks)[:, None]
+    network = UNet(1, (8, 16, 32))
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    for _ in range(80):
+        loss = dice_bce_loss(network(images), masks)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    predicted = network(images) > 0
+    assert 2 * (predicted & (masks > 0)).sum() / (predicted.sum() + masks.sum()) > 0.95
 
 
 def test_padding_inside_does_not_shift_the_picture():
