@@ -28,7 +28,7 @@ from imgaug.augmentables.segmaps import SegmentationMapsOnImage
 from torch.utils.data import DataLoader, Dataset
 
 from lungseg_helpers.dataset import LungDataModule, SliceDataset
-from lungseg_helpers.devices import choose_precision, pick_device
+from lungseg_helpers.devices import choose_precision, loader_workers, pick_device
 from lungseg_helpers.losses import dice_bce_loss
 from lungseg_helpers.phantom import write_dataset
 from lungseg_helpers.preprocessing import open_stack, prepare
@@ -118,14 +118,13 @@ def plain_rate(recipe: Recipe, stacks: list[Path], folder: Path) -> tuple[float,
 def our_rate(recipe: Recipe, stacks: list[Path], folder: Path) -> tuple[float, float, float]:
     """The same of ``lungseg train``, with as many loading processes as it would be given here."""
     opened = [open_stack(each) for each in stacks]
-    workers = max(1, min(12, (os.cpu_count() or 2) - 2)) if pick_device() == "cuda" else 1
     module = LungSegmenter(recipe.to_dict(), [stack.id for stack in opened[:1]])
     clock = Clock()
     with tempfile.TemporaryDirectory() as run:
         trainer = build_trainer(recipe, Path(run), callbacks=[clock])
         trainer.limit_val_batches = 0
         trainer.fit_loop.max_steps = STEPS
-        trainer.fit(module, LungDataModule(opened, opened[:1], recipe, workers))
+        trainer.fit(module, LungDataModule(opened, opened[:1], recipe, loader_workers()))
     return _figures(clock, recipe)
 
 

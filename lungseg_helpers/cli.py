@@ -70,7 +70,7 @@ def _recipe(name: RecipeName | None, profile: Profile | None) -> Recipe:
 @app.command()
 def phantom(
     out: Annotated[Path | None, typer.Option(help="Folder of the data set.  [default: data/phantom]")] = None,
-    cases: Annotated[int, typer.Option(min=1, help="Labelled cases.")] = 60,
+    cases: Annotated[int, typer.Option(min=1, help="Labelled cases.")] = 100,
     unlabelled: Annotated[int, typer.Option(min=0, help="Cases without a label.")] = 4,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 2026,
     matrix: Annotated[int, typer.Option(min=64, max=512, help="Rows and columns of a slice.")] = 256,
@@ -179,7 +179,9 @@ def train(
         typer.Option("--set", metavar="NAME=VALUE", help="Another of the recipe's settings; may be given repeatedly."),
     ] = None,
     device: DeviceOption = Device.auto,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load slices, for each device.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that load slices, for each device.  [default: by the cores]")
+    ] = None,
     devices: Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) that train together.")] = 1,
     num_nodes: Annotated[int, typer.Option(min=1, help="Machines that train together; run this on each.")] = 1,
     start: Annotated[Path | None, typer.Option(help="Weights to begin from, instead of random ones.")] = None,
@@ -188,6 +190,7 @@ def train(
     from dataclasses import replace
 
     from .dataset import LungDataModule, open_split
+    from .devices import loader_workers
     from .training import train
     from .weights import run_dir
 
@@ -195,6 +198,7 @@ def train(
     chosen = chosen.varied(settings or ())
     chosen = replace(chosen, epochs=epochs) if epochs else chosen
     split, stacks, problems = open_split(data, chosen)
+    workers = loader_workers(device.value) if workers is None else workers
     module = LungDataModule(stacks["train"], stacks["validation"], chosen, workers)
     run = out or run_dir(data, chosen)
     weights = train(module, split, run, device.value, devices=devices, nodes=num_nodes, start=start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from time import perf_counter
 
 import torch
@@ -15,6 +16,18 @@ def pick_device(device: str = "auto") -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise TrainingError("--device cuda: torch sees no GPU here; use --device cpu, or install a CUDA build of torch")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def loader_workers(device: str = "auto") -> int:
+    """Return how many processes should load slices beside the one that trains.
+
+    A GPU is fed by all cores but two. On a CPU the cores train: one process more pays where
+    there are more than two of them; on two it would only take turns with what it feeds.
+    """
+    cores = os.cpu_count() or 1
+    if pick_device(device) == "cuda":
+        return max(1, min(12, cores - 2))
+    return 1 if cores > 2 else 0
 
 
 def choose_precision(device: str = "auto") -> str:

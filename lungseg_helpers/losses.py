@@ -30,6 +30,21 @@ def dice_bce_loss(logits: Tensor, target: Tensor) -> Tensor:
     return soft_dice_loss(logits, target) + bce_loss(logits, target)
 
 
+def two_dice_bce_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return binary cross-entropy, plus half the Dice loss of the whole batch and half the mean of its patches'.
+
+    In the Dice of the whole batch a large tumour outweighs a small one; the mean over patches
+    (those that hold tumour) counts them alike, as a score per patient does. It is blind to
+    tumour-free patches, where the other half punishes what is found falsely.
+    """
+    probability = logits.float().sigmoid()
+    size = target.sum(dim=(1, 2, 3))
+    dice = (2 * (probability * target).sum(dim=(1, 2, 3)) + 1) / (probability.sum(dim=(1, 2, 3)) + size + 1)
+    # a mean over no patch would be 0/0
+    patches = ((1 - dice) * (size > 0)).sum() / (size > 0).sum().clamp(min=1)
+    return 0.5 * (soft_dice_loss(logits, target) + patches) + bce_loss(logits, target)
+
+
 def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     """Return binary cross-entropy that turns away from what is right already; a scalar.
 
@@ -52,5 +67,6 @@ LOSSES = {
     "dice": soft_dice_loss,
     "dice_bce": dice_bce_loss,
     "dice_focal": dice_focal_loss,
+    "two_dice_bce": two_dice_bce_loss,
 }
 """The losses by the names that recipes use."""

@@ -34,7 +34,7 @@ STALE_SECONDS = 600
 """Age from which a temporary file is taken for a killed run's; a case takes far less."""
 
 
-def write_dataset(out: Path, cases: int = 60, unlabelled: int = 4, seed: int = 2026, matrix: int = 256,
+def write_dataset(out: Path, cases: int = 100, unlabelled: int = 4, seed: int = 2026, matrix: int = 256,
                   workers: int | None = None) -> Path:  # fmt: skip
     """Write ``cases`` labelled and ``unlabelled`` further phantoms to ``out`` as a Decathlon data set.
 

@@ -127,8 +127,8 @@ class Recipe:
     context_mm: tuple[float, ...] = (-10.0, -5.0, 0.0, 5.0, 10.0)
     patch: tuple[int, int] | None = (192, 224)
     tumour_fraction: float = 0.5
-    validation_fraction: float = 0.125
-    test_fraction: float = 0.25
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.2
     # network
     widths: tuple[int, ...] = (32, 64, 128, 256)
     dropout: float = 0.0
@@ -136,7 +136,7 @@ class Recipe:
     upsampling: str = "bilinear_conv"
     initialisation: str = "torch"
     # training
-    loss: str = "dice_bce"
+    loss: str = "two_dice_bce"
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4
     batch_size: int = 16
@@ -230,11 +230,11 @@ _LAPTOP = {
     "course": {
         "pixel_mm": 2.5,
         "frame": (112, 144),
-        "patch": (96, 112),
+        "patch": (64, 64),
         "widths": (16, 32, 64, 128),
-        "batch_size": 8,
-        "slices_per_epoch": 1600,
-        "epochs": 12,
+        "batch_size": 16,
+        "slices_per_epoch": 8000,
+        "epochs": 8,
     },
 }
 

@@ -40,7 +40,6 @@ class LungSegmenter(pl.LightningModule):
         if self.recipe.loss not in LOSSES:
             raise RecipeError(f"no loss called {self.recipe.loss!r}; there are: {', '.join(LOSSES)}")
         self.patients = list(patients)
-        self.learning_rate = self.recipe.learning_rate  # where Lightning's learning-rate range test sets its own
         self.loss = LOSSES[self.recipe.loss]
         self.network = build_unet(self.recipe)
         # NHWC in memory: convolutions on CPU and tensor cores run faster on it, results are the same
@@ -119,7 +118,7 @@ class LungSegmenter(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         optimiser = torch.optim.AdamW(
             self.parameters(),
-            lr=self.learning_rate,
+            lr=self.recipe.learning_rate,
             weight_decay=self.recipe.weight_decay,
             # one kernel for all weights; with float16 it would also unscale, after the gradients were clipped
             fused=self.trainer.precision != "16-mixed",

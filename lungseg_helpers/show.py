@@ -42,10 +42,9 @@ def show_panels(events: EventAccumulator, names: Sequence[str], epochs: Sequence
         for ax, epoch in zip(row, epochs, strict=True):
             ax.imshow(plt.imread(io.BytesIO(logged[epoch].encoded_image_string), format="png"))
             ax.set(xticks=[], yticks=[])
-            if ax is row[0]:
-                ax.set_ylabel(name)
-            if row is axes[0]:
-                ax.set_title(f"epoch {epoch + 1}: CT, truth, prediction")
+        row[0].set_ylabel(name)
+    for ax, epoch in zip(axes[0], epochs, strict=True):
+        ax.set_title(f"epoch {epoch + 1}: CT, truth, prediction", fontsize=10)
     return figure
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from monai.losses import DiceLoss, FocalLoss
 
-from lungseg_helpers.losses import LOSSES, bce_loss, dice_focal_loss, focal_loss, soft_dice_loss
+from lungseg_helpers.losses import LOSSES, bce_loss, dice_focal_loss, focal_loss, soft_dice_loss, two_dice_bce_loss
 
 
 @pytest.fixture
@@ -34,6 +34,8 @@ def test_values_are_monais(batch):
     torch.testing.assert_close(soft_dice_loss(*batch), monai_dice(*batch))
     torch.testing.assert_close(focal_loss(*batch), FocalLoss(gamma=2.0)(*batch))
     torch.testing.assert_close(bce_loss(*batch), FocalLoss(gamma=0.0)(*batch))
+    each = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)(*batch)
+    torch.testing.assert_close(two_dice_bce_loss(*batch), 0.5 * (monai_dice(*batch) + each) + bce_loss(*batch))
     together = 0.3 * monai_dice(*batch) + 1.7 * FocalLoss(gamma=2.0)(*batch)
     torch.testing.assert_close(dice_focal_loss(*batch), together)
 
@@ -50,3 +52,25 @@ def test_every_tumour_pixel_is_pulled_up_and_every_other_down(batch):
         logits = torch.zeros_like(batch[0]).requires_grad_()
         LOSSES[name](logits, batch[1]).backward()
         assert (logits.grad[batch[1] > 0] < 0).all() and (logits.grad[batch[1] == 0] > 0).all(), name
+
+
+def test_small_tumours_count_as_much_as_large_ones_only_where_each_patch_has_its_dice():
+    target = torch.zeros(2, 1, 40, 40)
+    target[0, :, :30, :30] = 1
+    target[1, :, :3, :3] = 1
+    missed = []
+    for patch in (0, 1):
+        logits = 16 * target - 8
+        logits[patch] = -8
+        both = two_dice_bce_loss(logits, target) - bce_loss(logits, target)
+        missed.append((float(soft_dice_loss(logits, target)), float(both)))
+    (large, large_too), (small, small_too) = missed
+    assert small < 0.05 * large, "the pooled Dice hardly sees a small tumour that is missed"
+    assert small_too > 0.25 * large_too
+
+
+def test_no_tumour_in_a_batch_is_no_division_by_zero():
+    logits = torch.full((2, 1, 8, 8), -4.0, requires_grad=True)
+    loss = two_dice_bce_loss(logits, torch.zeros(2, 1, 8, 8))
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(logits.grad).all() and (logits.grad > 0).all()
