@@ -123,7 +123,7 @@ def our_rate(recipe: Recipe, stacks: list[Path], folder: Path) -> tuple[float, f
     with tempfile.TemporaryDirectory() as run:
         trainer = build_trainer(recipe, Path(run), callbacks=[clock])
         trainer.limit_val_batches = 0
-        trainer.fit_loop.max_steps = STEPS
+        trainer.fit_loop.epoch_loop.max_steps = STEPS
         trainer.fit(module, LungDataModule(opened, opened[:1], recipe, loader_workers()))
     return _figures(clock, recipe)
 

@@ -74,7 +74,26 @@ def predict_case(network: UNet, recipe: Recipe, case: Case, device: str = "cpu",
     stack = make_stack(Case(case.id, case.image), recipe, scan)
     probabilities = predict_stack(network, recipe, stack, device, progress=progress)
     mask = from_grid(probabilities, stack.grid, recipe.threshold)
+    mask = drop_small(mask, float(np.prod(oriented_spacing(scan.affine))) / 1000, recipe.smallest_ml)
     return Prediction(case.id, unoriented(mask, scan.affine), scan)
+
+
+def drop_small(mask: np.ndarray, voxel_ml: float, smallest_ml: float) -> np.ndarray:
+    """Return a mask without its components (of 26-connected voxels) below ``smallest_ml``; uint8, any 3-D shape.
+
+    ``voxel_ml`` is the volume of a voxel. No tumour of the data is so small, so what is
+    dropped is a vessel's cross-section or the like.
+    """
+    found = np.zeros(mask.shape, np.uint8)
+    # of a whole scan the labels alone would take a gigabyte: they are made of the part that holds something
+    extents = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if len(extents[0]):
+        box = tuple(slice(each[0], each[-1] + 1) for each in extents)
+        labels, _ = ndimage.label(mask[box], np.ones((3, 3, 3)))
+        large = np.bincount(labels.ravel()) * voxel_ml >= smallest_ml
+        large[0] = False
+        found[box] = large[labels]
+    return found
 
 
 def threshold_baseline(scan: Scan, closing_mm: float = 6.0) -> np.ndarray:

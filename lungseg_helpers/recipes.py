@@ -112,6 +112,7 @@ class Recipe:
     :mod:`~lungseg_helpers.losses`. ``batch_size`` is for one device. The learning rate's ``schedule``
     is ``"cosine"`` (with warm-up) or ``"constant"``; training stops early once the validation Dice
     has not risen for ``patience`` epochs (0: never), and keeps the ``keep_best`` best checkpoints.
+    A predicted component below ``smallest_ml`` is dropped (0: none); Task06's smallest tumour has 0.74 mL.
     """
 
     name: str = "course"
@@ -147,6 +148,7 @@ class Recipe:
     keep_best: int = 1
     # evaluation
     threshold: float = 0.5
+    smallest_ml: float = 0.3
 
     def __post_init__(self) -> None:
         if self.crop not in ("lungs", "first_30"):

@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from lungseg_helpers.errors import ScanError
-from lungseg_helpers.inference import predict_case, predict_cases, predict_stack, save_mask, threshold_baseline
+from lungseg_helpers.inference import (
+    drop_small,
+    predict_case,
+    predict_cases,
+    predict_stack,
+    save_mask,
+    threshold_baseline,
+)
 from lungseg_helpers.metrics import dice
 from lungseg_helpers.preprocessing import make_stack
 from lungseg_helpers.scans import read_scan
@@ -65,3 +72,16 @@ def test_baseline_finds_the_lone_dense_ball(toy_case):
     found = threshold_baseline(read_scan(case.image))
     assert found.dtype == np.uint8 and found.shape == label.voxels.shape
     assert dice(label.voxels, found) > 0.6
+
+
+def test_small_components_are_dropped_by_volume():
+    mask = np.zeros((12, 20, 20), np.uint8)
+    mask[1:3, 2:4, 2:4] = 1  # 8 voxels
+    mask[8:11, 10:13, 10:13] = 1  # 27 voxels
+    mask[7, 9, 9] = 1  # touches the second by a corner only
+    kept = drop_small(mask, 0.01, 0.1)
+    assert kept.dtype == np.uint8 and kept.sum() == 28 and kept[7, 9, 9] == 1 and not kept[:4].any()
+    assert np.array_equal(drop_small(mask, 0.01, 0.0), mask)
+    assert np.array_equal(drop_small(mask, 0.01, 0.08), mask), "as large as the smallest is large enough"
+    assert not drop_small(mask, 0.01, 1.0).any()
+    assert not drop_small(np.zeros_like(mask), 0.01, 0.1).any()
