@@ -1,18 +1,23 @@
 """Training learns, stops on nonsense, resumes, and what it writes loads safely."""
 
+import io
 import itertools
 import json
 import pickle
 from dataclasses import replace
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lungseg_helpers.callbacks import AVERAGING, moving_average
+from lungseg_helpers.callbacks import AVERAGING, fullest_slices, moving_average
 from lungseg_helpers.dataset import LungDataModule, Split
-from lungseg_helpers.devices import choose_precision, pick_device
-from lungseg_helpers.errors import RecipeError, TrainingError, WeightsError
+from lungseg_helpers.devices import choose_precision, loader_workers, pick_device
+from lungseg_helpers.errors import RecipeError, SplitError, TrainingError, WeightsError
 from lungseg_helpers.inference import predict_stack
 from lungseg_helpers.metrics import dice
 from lungseg_helpers.preprocessing import make_stack
@@ -157,3 +162,83 @@ def test_missing_gpu_and_unknown_loss_are_named(toy_recipe, monkeypatch):
 
 def test_precision_is_one_that_lightning_knows():
     assert choose_precision("cpu") in ("32-true", "bf16-mixed")
+
+
+def test_mixed_precision_trains_and_clips(data, tmp_path, monkeypatch):
+    """Lightning refuses to clip for a fused optimiser: the module clips itself, and does clip."""
+    monkeypatch.setattr("lungseg_helpers.training.choose_precision", lambda device="auto": "bf16-mixed")
+    norms, clip = [], torch.nn.utils.clip_grad_norm_
+
+    def watched(parameters, most):
+        norms.append(most)
+        return clip(parameters, most)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watched)
+    data.recipe = replace(data.recipe, epochs=1)
+    load_weights(train(data, SPLIT, tmp_path / "run", "cpu", progress=False))
+    assert norms == [1.0] * (data.recipe.slices_per_epoch // data.recipe.batch_size)
+
+
+def test_begins_from_given_weights(data, tmp_path):
+    first = train(data, SPLIT, tmp_path / "first", "cpu", progress=False)
+    data.recipe = replace(data.recipe, learning_rate=1e-12, epochs=1)
+    further = train(data, SPLIT, tmp_path / "further", "cpu", progress=False, start=first)
+    one, two = (load_weights(each)[0].state_dict() for each in (first, further))
+    for name, weight in one.items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(two[name], weight, atol=1e-6, rtol=0)
+    assert load_weights(further)[2]["start"] == {"weights": "weights.ckpt", "data": "", "train": ["a"]}
+
+
+def test_weights_that_saw_the_test_patients_are_refused(data, tmp_path):
+    first = train(data, SPLIT, tmp_path / "first", "cpu", progress=False)
+    with pytest.raises(SplitError, match="trained on a"):
+        train(data, Split(("b",), ("c",), ("a",)), tmp_path / "further", "cpu", progress=False, start=first)
+    elsewhere = Split(("b",), ("c",), ("a",), data="another")
+    train(data, elsewhere, tmp_path / "elsewhere", "cpu", progress=False, start=first)
+
+
+def test_weights_of_another_network_are_refused(data, tmp_path):
+    first = train(data, SPLIT, tmp_path / "first", "cpu", progress=False)
+    data.recipe = replace(data.recipe, widths=(4, 8, 8))
+    with pytest.raises(RecipeError, match="widths"):
+        train(data, SPLIT, tmp_path / "further", "cpu", progress=False, start=first)
+
+
+def test_stops_early_and_keeps_the_best(data, tmp_path):
+    data.recipe = replace(data.recipe, epochs=6, patience=2, keep_best=2, learning_rate=1e-12, schedule="constant")
+    train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    assert len(pd.read_csv(tmp_path / "run" / "curves.csv")) == 3, "one epoch, and two that were no better"
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert len(kept) == 3 and kept[2] == "last.ckpt" and all(name.startswith("best-epoch=") for name in kept[:2])
+
+
+def test_panels_show_ct_truth_and_prediction_in_their_places(data, tmp_path):
+    train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    events = EventAccumulator(str(next((tmp_path / "run" / "tensorboard").rglob("events.*")).parent), {"images": 0})
+    logged = events.Reload().Images("a")
+    assert len(logged) == data.recipe.epochs
+    shown = plt.imread(io.BytesIO(logged[-1].encoded_image_string), format="png")
+    rows, columns = data.recipe.frame
+    assert shown.shape == (rows, 3 * columns, 3)
+    (item,) = fullest_slices(data.validation_set)
+    image, mask, _ = data.validation_set[item]
+    areas = [float(data.validation_set[each][1].sum()) for each in range(len(data.validation_set))]
+    assert areas[item] == max(areas)
+    ct, truth, prediction = (shown[:, part * columns : (part + 1) * columns] for part in range(3))
+    assert np.corrcoef(ct.mean(axis=2).ravel(), image[1].ravel())[0, 1] > 0.99
+    assert np.array_equal(truth[..., 1] > 0.25, mask[0].numpy() > 0.25), "autumn is red for 0 and yellow for 1"
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    module = LungSegmenter(data.recipe.to_dict()).eval()
+    module.load_state_dict(state)
+    with torch.no_grad():
+        probability = module(image[None])[0, 0].sigmoid().numpy()
+    assert np.abs(prediction - mpl.colormaps["hot"](probability)[..., :3]).max() < 0.02
+
+
+def test_loading_processes_follow_the_cores(monkeypatch):
+    for cores, workers in ((1, 0), (2, 0), (8, 1)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert loader_workers("cpu") == workers
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert loader_workers("auto") == 6
