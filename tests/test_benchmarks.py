@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import preprocessing, throughput
+from benchmarks import preprocessing, shipped, throughput, training
 from benchmarks.plain_way import PlainDataset, prepare_plainly
 from benchmarks.table import Row, keep, markdown, results_file
+from lungseg_helpers.preprocessing import prepare
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +67,34 @@ def test_scaling_is_drawn_and_items_are_counted(toy_case, tmp_path, monkeypatch)
     mine = preprocessing.items_per_second(preprocessing.loader_of(tmp_path / "ours", recipe).train_set, seeded=True)
     plain = preprocessing.items_per_second(PlainDataset(tmp_path / "plain"), seeded=False)
     assert mine > 0 and plain > 0
+
+
+def test_training_measures_three_sides_of_one_step(toy_case, toy_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "STEPS", 4)
+    monkeypatch.setattr(training, "WARM_UP", 2)
+    recipe = replace(toy_recipe, patch=(32, 32), augmentation=training.MOVES)
+    stacks, _ = prepare([toy_case("a")], recipe, tmp_path / "stacks", 1)
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    training.write_plainly(stacks, recipe, plain)
+    image, mask = training.PlainSlices(plain, recipe.patch)[3]
+    assert image.shape == (3, 32, 32) and mask.shape == (1, 32, 32)
+    for side in (training.plain_rate, training.our_rate, training.memory_rate):
+        rate, host, _ = side(recipe, stacks, plain)
+        assert rate > 0 and host > 100
+
+
+def test_shipped_counts_large_tumours_only(tmp_path):
+    truth, predicted = np.zeros((20, 20, 20), np.uint8), np.zeros((20, 20, 20), np.uint8)
+    truth[2:13, 2:13, 2:13] = 1  # 1.3 mL at 1 mm
+    truth[16:19, 16:19, 16:19] = 1  # 0.03 mL
+    predicted[16:19, 16:19, 16:19] = 1
+    paths = []
+    for name, mask in (("truth", truth), ("none", predicted), ("touched", predicted | np.roll(truth, 5, 0))):
+        paths.append(tmp_path / f"{name}.nii.gz")
+        image = nib.Nifti1Image(mask, np.eye(4))
+        image.set_qform(np.eye(4), code=1)
+        image.set_sform(np.eye(4), code=1)
+        nib.save(image, paths[-1])
+    assert shipped.large_tumours(paths[0], paths[1]) == (1, 0)
+    assert shipped.large_tumours(paths[0], paths[2]) == (1, 1)

@@ -1,0 +1,100 @@
+"""The weights that ship, on patients that neither their training nor any choice has seen.
+
+All phantoms of the default set (the weights were trained on phantoms of another seed), and
+the three real patients. Masks are made and scored as ``lungseg predict`` and ``lungseg
+evaluate`` do. ``shipped.csv`` keeps the scores of every patient, ``shipped.png`` shows the real ones.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from lungseg_helpers.devices import pick_device
+from lungseg_helpers.inference import predict_cases
+from lungseg_helpers.metrics import evaluate_pairs, lesions
+from lungseg_helpers.preprocessing import open_view
+from lungseg_helpers.scans import read_scan
+from lungseg_helpers.sources import Case, ensure_dataset, find_cases
+from lungseg_helpers.video import add_legend, draw_slice
+from lungseg_helpers.weights import SHIPPED_WEIGHTS, load_weights
+
+from .table import Row
+
+HERE = Path(__file__).parent
+LARGE_ML = 1.0
+"""Tumours above this volume are counted as ones that should be found."""
+
+
+def large_tumours(label: Path, prediction: Path) -> tuple[int, int]:
+    """How many tumours above :data:`LARGE_ML` a label holds, and how many of them the prediction touches."""
+    truth, predicted = read_scan(label, "label"), read_scan(prediction, "label")
+    numbers, count = lesions(truth.voxels)
+    sizes = np.bincount(numbers.ravel(), minlength=count + 1) * np.prod(truth.spacing) / 1000
+    large = {number for number in range(1, count + 1) if sizes[number] > LARGE_ML}
+    return len(large), len(large & set(np.unique(numbers[predicted.voxels > 0]).tolist()))
+
+
+def score_set(name: str, weights: Path, folder: Path) -> tuple[pd.DataFrame, dict[Case, Path]]:
+    """Predict and score a data set's labelled cases; the table has the columns of ``evaluate`` and three more."""
+    network, recipe, roles = load_weights(weights)
+    root = ensure_dataset(name)
+    cases = [case for case in find_cases(root) if case.label is not None]
+    if roles.get("data") == root.name:
+        raise SystemExit(f"{weights}: was trained on the data set {root.name}, so its score there would mean nothing")
+    masks = {case: path for case, path in predict_cases(network, recipe, cases, folder / name, pick_device())}
+    table, problems = evaluate_pairs({case.id: (case.label, path) for case, path in masks.items()})
+    if problems:
+        raise SystemExit("\n".join(problems))
+    found = {case.id: large_tumours(case.label, path) for case, path in masks.items()}
+    table[["large", "large_found"]] = [found[id] for id in table.index]
+    table.insert(0, "set", name)
+    return table, masks
+
+
+def draw_real(table: pd.DataFrame, masks: dict[Case, Path]) -> None:
+    """Draw three slices of each real patient around the fullest tumour slice."""
+    figure, axes = plt.subplots(len(masks), 3, figsize=(9.6, 2.5 * len(masks)), layout="constrained", squeeze=False)
+    for row, (case, mask) in zip(axes, masks.items(), strict=True):
+        view = open_view(case.image, truth=case.label, prediction=mask)
+        areas = view.masks["truth"].sum(axis=(1, 2))
+        held = np.flatnonzero(areas)
+        for ax, index in zip(row, (held[0], areas.argmax(), held[-1]), strict=True):
+            planes = [each[index] for each in view.masks.values()]
+            draw_slice(ax, view.ct[index], view.spacing[1:], *planes, window="lung", note=f"slice {index + 1}")
+            ax.set_axis_off()
+        scores = table.loc[case.id]
+        row[1].set_title(
+            f"{case.id}: Dice {scores['dice']:.2f}, {scores['lesions_found']:.0f} of {scores['lesions']:.0f} found, "
+            f"{scores['false_components']:.0f} false", fontsize=10)  # fmt: skip
+    add_legend(axes[0, 0], True, True)
+    figure.savefig(HERE / "shipped.png", dpi=80)
+    plt.close(figure)
+
+
+def rows() -> list[Row]:
+    """Score the shipped weights and return the figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        phantoms, _ = score_set("phantom", SHIPPED_WEIGHTS, Path(folder))
+        real, masks = score_set("real", SHIPPED_WEIGHTS, Path(folder))
+        draw_real(real, masks)
+    pd.concat([phantoms, real]).round(3).to_csv(HERE / "shipped.csv")
+    share = phantoms["large_found"].sum() / phantoms["large"].sum()
+    print(pd.concat([phantoms, real]).round(2).to_string(), file=sys.stderr)
+    return [
+        Row("shipped weights: Dice on phantoms", phantoms["dice"].mean(), "", target="at least 0.8",
+            note=f"mean over {len(phantoms)} patients never seen; median {phantoms['dice'].median():.2f}"),
+        Row("shipped weights: tumours over 1 mL found", 100 * share, "%", target="at least 90",
+            note=f"{phantoms['large_found'].sum()} of {phantoms['large'].sum()}, in phantoms"),
+        Row("shipped weights: false components a phantom", phantoms["false_components"].mean(), "",
+            note=f"median {phantoms['false_components'].median():.0f}"),
+        *(Row(f"shipped weights: Dice on {id}", row["dice"], "", target="mean at least 0.5",
+              note=f"{row['lesions_found']} of {row['lesions']} found, {row['false_components']} false components; "
+                   f"{row['true_ml']:.1f} mL, predicted {row['predicted_ml']:.1f} mL")
+          for id, row in real.iterrows()),
+    ]  # fmt: skip
