@@ -191,7 +191,7 @@ def train(
 
     from .dataset import LungDataModule, open_split
     from .devices import loader_workers
-    from .training import train
+    from .training import is_first, train
     from .weights import run_dir
 
     chosen = _recipe(recipe, profile)
@@ -202,7 +202,8 @@ def train(
     module = LungDataModule(stacks["train"], stacks["validation"], chosen, workers)
     run = out or run_dir(data, chosen)
     weights = train(module, split, run, device.value, devices=devices, nodes=num_nodes, start=start)
-    print(weights)
+    if is_first():
+        print(weights)
     _finish(problems)
 
 

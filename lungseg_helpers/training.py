@@ -98,7 +98,7 @@ def train(
     if same and weights.exists():
         print(f"{run.name} is trained already: using it (delete {run} to train again)", file=sys.stderr)
         return weights
-    if _is_first():
+    if is_first():
         run.mkdir(parents=True, exist_ok=True)
         if not same:
             shutil.rmtree(run / "checkpoints", ignore_errors=True)
@@ -123,7 +123,7 @@ def train(
     return weights
 
 
-def _is_first() -> bool:
+def is_first() -> bool:
     """Whether this process is the one that writes: Lightning starts the others with these variables set."""
     return rank_zero_only.rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
@@ -153,8 +153,8 @@ def quiet_lightning() -> None:
     """Silence Lightning's notices about hardware, workers and folders: they drown what a learner should read."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*exists and is not empty.*", ".*isinstance.treespec.*"):
-        warnings.filterwarnings("ignore", message)
+    for said in ("does not have many workers", "exists and is not empty", "isinstance.treespec", "training batches"):
+        warnings.filterwarnings("ignore", f".*{said}.*")
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:
