@@ -61,7 +61,7 @@ class LungSegmenter(pl.LightningModule):
         images, masks, patients = batch
         loss = self.loss(self(images), masks)
         if not torch.isfinite(loss):
-            stacks = self.trainer.datamodule.train_set.stacks
+            stacks = self.trainer.train_dataloader.dataset.stacks
             raise TrainingError(
                 f"the loss became {loss.item()} in epoch {self.current_epoch}, batch {batch_index}, of the cases "
                 f"{', '.join(sorted({stacks[each].id for each in patients.tolist()}))}: lower the learning rate "
