@@ -127,7 +127,7 @@ class Recipe:
     augmentation: Augmentation | None = field(default_factory=Augmentation)
     context_mm: tuple[float, ...] = (-10.0, -5.0, 0.0, 5.0, 10.0)
     patch: tuple[int, int] | None = (192, 224)
-    tumour_fraction: float = 0.5
+    tumour_fraction: float = 0.33
     validation_fraction: float = 0.1
     test_fraction: float = 0.2
     # network
@@ -137,7 +137,7 @@ class Recipe:
     upsampling: str = "bilinear_conv"
     initialisation: str = "torch"
     # training
-    loss: str = "two_dice_bce"
+    loss: str = "dice_bce"
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4
     batch_size: int = 16
@@ -232,10 +232,10 @@ _LAPTOP = {
     "course": {
         "pixel_mm": 2.5,
         "frame": (112, 144),
-        "patch": (64, 64),
+        "patch": (96, 112),
         "widths": (16, 32, 64, 128),
-        "batch_size": 16,
-        "slices_per_epoch": 8000,
+        "batch_size": 8,
+        "slices_per_epoch": 3600,
         "epochs": 8,
     },
 }
