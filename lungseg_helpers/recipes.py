@@ -127,7 +127,7 @@ class Recipe:
     augmentation: Augmentation | None = field(default_factory=Augmentation)
     context_mm: tuple[float, ...] = (-10.0, -5.0, 0.0, 5.0, 10.0)
     patch: tuple[int, int] | None = (192, 224)
-    tumour_fraction: float = 0.33
+    tumour_fraction: float = 0.5
     validation_fraction: float = 0.1
     test_fraction: float = 0.2
     # network
