@@ -47,7 +47,7 @@ def score_set(name: str, weights: Path, folder: Path) -> tuple[pd.DataFrame, dic
     cases = [case for case in find_cases(root) if case.label is not None]
     if roles.get("data") == root.name:
         raise SystemExit(f"{weights}: was trained on the data set {root.name}, so its score there would mean nothing")
-    masks = {case: path for case, path in predict_cases(network, recipe, cases, folder / name, pick_device())}
+    masks = dict(predict_cases(network, recipe, cases, folder / name, pick_device()))
     table, problems = evaluate_pairs({case.id: (case.label, path) for case, path in masks.items()})
     if problems:
         raise SystemExit("\n".join(problems))
@@ -58,7 +58,7 @@ def score_set(name: str, weights: Path, folder: Path) -> tuple[pd.DataFrame, dic
 
 
 def draw_real(table: pd.DataFrame, masks: dict[Case, Path]) -> None:
-    """Draw three slices of each real patient around the fullest tumour slice."""
+    """Draw the first, the fullest and the last tumour slice of each real patient."""
     figure, axes = plt.subplots(len(masks), 3, figsize=(9.6, 2.5 * len(masks)), layout="constrained", squeeze=False)
     for row, (case, mask) in zip(axes, masks.items(), strict=True):
         view = open_view(case.image, truth=case.label, prediction=mask)

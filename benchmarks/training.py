@@ -32,21 +32,16 @@ from lungseg_helpers.devices import choose_precision, loader_workers, pick_devic
 from lungseg_helpers.losses import dice_bce_loss
 from lungseg_helpers.phantom import write_dataset
 from lungseg_helpers.preprocessing import open_stack, prepare
-from lungseg_helpers.recipes import Augmentation, Recipe, get_recipe
+from lungseg_helpers.recipes import Recipe, get_recipe
 from lungseg_helpers.segmenter import LungSegmenter
 from lungseg_helpers.sources import find_cases
 from lungseg_helpers.training import build_trainer
 from lungseg_helpers.unet import build_unet
 
+from .preprocessing import AS_PLAIN
 from .table import Row
 
 CASES, STEPS, WARM_UP, ROUNDS = 8, 80, 20, 3
-
-MOVES = Augmentation(
-    scale=(0.85, 1.15), rotate_deg=45, shift=0, flip_left_right=0, elastic_probability=1, brightness=0, contrast=0,
-    noise=0, blur_probability=0, low_resolution_probability=0, context_stretch=(1, 1), context_end=0,
-)  # fmt: skip
-"""An affine and an elastic move each time, as the plain loop does."""
 
 
 class PlainSlices(Dataset):
@@ -159,7 +154,7 @@ def _figures(clock: Clock, recipe: Recipe) -> tuple[float, float, float]:
 def rows() -> list[Row]:
     """Measure the three in turn, each in a fresh process, and return the figures."""
     gpu = pick_device() == "cuda"
-    recipe = replace(get_recipe("course", "gpu" if gpu else "laptop"), augmentation=MOVES, slices_per_epoch=10**6)
+    recipe = replace(get_recipe("course", "gpu" if gpu else "laptop"), augmentation=AS_PLAIN, slices_per_epoch=10**6)
     sides = (plain_rate, our_rate, memory_rate)
     found: dict[str, list[tuple[float, float, float]]] = {side.__name__: [] for side in sides}
     with tempfile.TemporaryDirectory() as folder:

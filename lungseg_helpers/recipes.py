@@ -210,8 +210,10 @@ class Recipe:
 
 def _same_kind(before: Any, value: Any) -> bool:
     """Whether ``value`` may stand in place of ``before``: a whole number is a number, None left nothing to compare."""
-    if before is None or isinstance(before, float):
-        return isinstance(value, int | float | tuple | list) and (before is None or isinstance(value, int | float))
+    if before is None:
+        return isinstance(value, int | float | tuple | list)
+    if isinstance(before, float):
+        return isinstance(value, int | float)
     if isinstance(before, list):
         return isinstance(value, list | tuple) and all(isinstance(each, int | float) for each in value)
     return type(value) is type(before)

@@ -26,6 +26,7 @@ from .devices import choose_precision, pick_device
 from .errors import RecipeError, SplitError, TrainingError
 from .recipes import Recipe
 from .segmenter import LungSegmenter, best_threshold
+from .unet import UNet
 from .weights import load_weights, save_weights
 
 
@@ -91,7 +92,9 @@ def train(
     """
     recipe = data.recipe
     run = Path(run)
-    roles = split.to_dict() | ({"start": _started(Path(start), split)} if start else {})
+    roles, begun = split.to_dict(), load_weights(start) if start else None
+    if begun:
+        roles["start"] = _started(Path(start), begun[2], split)
     last, weights, split_file = run / "checkpoints" / "last.ckpt", run / "weights.ckpt", run / "split.json"
     same = last.exists() and split_file.exists() and json.loads(split_file.read_text()) == roles
     same = same and _read(last)["hyper_parameters"]["recipe"] == recipe.to_dict()
@@ -106,8 +109,8 @@ def train(
         split_file.write_text(json.dumps(roles, indent=1))
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     module = LungSegmenter(recipe.to_dict(), [stack.id for stack in data.validation_set.stacks])
-    if start:
-        _take_over(module, Path(start))
+    if begun:
+        _take_over(module, start, *begun[:2])
     callbacks: list[pl.Callback] = [PanelLogger(data.validation_set)]
     callbacks += [ProgressBar()] if progress else []
     trainer = build_trainer(recipe, run, device, callbacks, devices, nodes)
@@ -128,8 +131,8 @@ def is_first() -> bool:
     return rank_zero_only.rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 
-def _started(start: Path, split: Split) -> dict[str, Any]:
-    _, _, before = load_weights(start)
+def _started(start: Path, before: dict[str, Any], split: Split) -> dict[str, Any]:
+    """What a run keeps of the weights it begins from, whose patients by role are ``before``."""
     if before.get("data") == split.data and (seen := set(before["train"]) & {*split.validation, *split.test}):
         raise SplitError(
             f"{start}: was trained on {', '.join(sorted(seen)[:3])}, which this split validates or tests on; "
@@ -138,8 +141,8 @@ def _started(start: Path, split: Split) -> dict[str, Any]:
     return {"weights": start.name, "data": before.get("data", ""), "train": before.get("train", [])}
 
 
-def _take_over(module: LungSegmenter, start: Path) -> None:
-    network, recipe, _ = load_weights(start)
+def _take_over(module: LungSegmenter, start: Path, network: UNet, recipe: Recipe) -> None:
+    """Give ``module`` the weights of ``network``, which were read from ``start``."""
     try:
         module.network.load_state_dict(network.state_dict())
     except RuntimeError as error:

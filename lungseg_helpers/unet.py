@@ -70,13 +70,14 @@ class DecoderStage(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.aligned = upsampling == "bilinear_aligned"
-        self.reduce, self.enlarge = nn.Identity(), None
+        self.reduce, self.enlarge, raised = nn.Identity(), None, skips
         if upsampling == "bilinear_conv":
             # a 1×1 convolution and bilinear upsampling commute: doing it first moves half the data
             self.reduce = nn.Conv2d(inputs, skips, 1, bias=False)
         elif upsampling == "transposed":
             self.enlarge = nn.ConvTranspose2d(inputs, skips, 2, stride=2)
-        raised = inputs if isinstance(self.reduce, nn.Identity) and self.enlarge is None else skips
+        else:
+            raised = inputs
         self.conv = DoubleConv(skips + raised, outputs, dropout, norm)
 
     def forward(self, deep: Tensor, skip: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ def test_scaling_is_drawn_and_items_are_counted(toy_case, tmp_path, monkeypatch)
 def test_training_measures_three_sides_of_one_step(toy_case, toy_recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "STEPS", 4)
     monkeypatch.setattr(training, "WARM_UP", 2)
-    recipe = replace(toy_recipe, patch=(32, 32), augmentation=training.MOVES)
+    recipe = replace(toy_recipe, patch=(32, 32), augmentation=training.AS_PLAIN)
     stacks, _ = prepare([toy_case("a")], recipe, tmp_path / "stacks", 1)
     plain = tmp_path / "plain"
     plain.mkdir()
