@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from lungseg_helpers.devices import pick_device
-from lungseg_helpers.inference import predict_cases
 from lungseg_helpers.metrics import evaluate_pairs, lesions
+from lungseg_helpers.predicting import predict_cases
 from lungseg_helpers.preprocessing import open_view
 from lungseg_helpers.scans import read_scan
 from lungseg_helpers.sources import Case, ensure_dataset, find_cases
-from lungseg_helpers.video import add_legend, draw_slice
+from lungseg_helpers.overlay import add_legend, draw_slice
 from lungseg_helpers.weights import SHIPPED_WEIGHTS, load_weights
 
 from .table import Row
@@ -47,7 +47,8 @@ def score_set(name: str, weights: Path, folder: Path) -> tuple[pd.DataFrame, dic
     cases = [case for case in find_cases(root) if case.label is not None]
     if roles.get("data") == root.name:
         raise SystemExit(f"{weights}: was trained on the data set {root.name}, so its score there would mean nothing")
-    masks = dict(predict_cases(network, recipe, cases, folder / name, pick_device()))
+    written = dict(predict_cases(network, recipe, cases, folder / name, pick_device()))
+    masks = {case: each.mask for case, each in written.items()}
     table, problems = evaluate_pairs({case.id: (case.label, path) for case, path in masks.items()})
     if problems:
         raise SystemExit("\n".join(problems))

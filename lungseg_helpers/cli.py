@@ -35,6 +35,14 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Plane(StrEnum):
+    """Which way the slices of a video lie."""
+
+    axial = "axial"
+    coronal = "coronal"
+    sagittal = "sagittal"
+
+
 Window = StrEnum("Window", {name: name for name in WINDOWS})
 Profile = StrEnum("Profile", {name: name for name in PROFILES})
 RecipeName = StrEnum("RecipeName", {name: name for name in RECIPES})
@@ -209,45 +217,59 @@ def train(
 
 @app.command()
 def predict(
-    scans: Annotated[list[Path], typer.Argument(help="NIfTI files, or folders of them.", show_default=False)],
+    scans: Annotated[
+        list[Path], typer.Argument(help="NIfTI, NRRD or MHA files, or folders of them or of DICOM.", show_default=False)
+    ],
     weights: Annotated[Path | None, typer.Option(help="Weights file.  [default: the course's own]")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the masks.")] = Path("outputs/predictions"),
     device: DeviceOption = Device.auto,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write SCAN_probability.nii.gz too.")] = False,
+    flips: Annotated[bool, typer.Option("--flips", help="Average with the mirrored scan; twice the time.")] = False,
 ) -> None:
-    """Segment scans: SCAN.nii.gz becomes OUT/SCAN_pred.nii.gz, in the scan's own grid."""
+    """Segment scans: SCAN.nii.gz becomes OUT/SCAN_pred.nii.gz, in the scan's own grid; DICOM gets a DICOM-SEG too."""
     from .devices import pick_device
-    from .inference import predict_cases
-    from .sources import cases_of
+    from .predicting import predict_cases, scans_of
     from .weights import SHIPPED_WEIGHTS, load_weights
 
     chosen = pick_device(device.value)
     network, recipe, _ = load_weights(weights or SHIPPED_WEIGHTS)
-    problems = []
-    for _, result in predict_cases(network, recipe, cases_of(scans), out, chosen):
-        if isinstance(result, Path):
-            print(result)
-        else:
+    found, problems = scans_of(scans)
+    for _, result in predict_cases(network, recipe, found, out, chosen, flips=flips, probability=probabilities):
+        if isinstance(result, Exception):
             problems.append(str(result))
+        else:
+            print(*result.files, sep="\n")
     _finish(problems)
 
 
 @app.command()
 def evaluate(
-    labels: Annotated[Path, typer.Argument(help="Decathlon data set, or folder of label files.", show_default=False)],
-    predictions: Annotated[Path, typer.Argument(help="Folder of …_pred.nii.gz files.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The table, as CSV.")] = Path("outputs/scores.csv"),
+    labels: Annotated[
+        Path, typer.Argument(help="Decathlon data set or folder of labels; or a run's folder.", show_default=False)
+    ],
+    predictions: Annotated[
+        Path | None, typer.Argument(help="Folder of …_pred.nii.gz files; none for a run.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The table; summary and figure lie beside it.")] = Path(
+        "outputs/scores.csv"
+    ),
+    data: Annotated[str | None, typer.Option(help="A run's data set.  [default: the one it was trained on]")] = None,
+    device: DeviceOption = Device.auto,
 ) -> None:
-    """Score predictions per patient: 3D Dice, volumes in mL, lesions found, false components."""
-    from .metrics import evaluate_pairs, find_pairs, summary
+    """Score predictions, or a run's test patients: Dice, surface Dice, HD95, volumes, lesions, false components."""
+    from .devices import pick_device
+    from .evaluation import evaluate_pairs, evaluate_run, find_pairs, summary, write_report
 
-    pairs, problems = find_pairs(labels, predictions)
-    table, failed = evaluate_pairs(pairs)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out)
-    print(table.round(3).to_string())
-    print(", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in summary(table).items()))
-    print(out)
-    _finish(problems + failed)
+    if predictions is None:
+        problems, found = [], evaluate_run(labels, data, pick_device(device.value))
+    else:
+        pairs, problems = find_pairs(labels, predictions)
+        found = evaluate_pairs(pairs, progress=True)
+    files = write_report(found, out)
+    print(found.table.round(3).to_string())
+    print(", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in summary(found.table).items()))
+    print(*files, sep="\n")
+    _finish(problems + found.problems)
 
 
 @app.command()
@@ -255,13 +277,18 @@ def video(
     scan: Annotated[Path, typer.Argument(help="NIfTI file.", show_default=False)],
     label: Annotated[Path | None, typer.Option(help="The true mask.")] = None,
     prediction: Annotated[Path | None, typer.Option(help="The predicted mask.")] = None,
+    probability: Annotated[Path | None, typer.Option(help="The predicted probabilities, as a heat map.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the video.")] = Path("outputs/videos"),
     window: Annotated[Window, typer.Option(help="Which HU are drawn from black to white.")] = Window.lung,
+    plane: Annotated[Plane, typer.Option(help="Which way the slices lie.")] = Plane.axial,
+    mip: Annotated[float, typer.Option(min=0, help="Maximum-intensity projection of so many mm around a slice.")] = 0,
+    gif: Annotated[bool, typer.Option("--gif", help="Write a GIF instead of an mp4.")] = False,
 ) -> None:
     """Film a scan slice by slice with the outlines of its masks: OUT/SCAN.mp4."""
-    from .video import film
+    from .video import film_case
 
-    print(film(scan, out, label, prediction, window.value))
+    ending = ".gif" if gif else ".mp4"
+    print(film_case(scan, out, label, prediction, probability, plane.value, window.value, mip, ending))
 
 
 def _finish(problems: list[str]) -> None:

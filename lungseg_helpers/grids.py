@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -40,6 +41,24 @@ class Grid:
     def box_slices(self) -> tuple[slice, slice, slice]:
         """The box as an index into an oriented array."""
         return tuple(slice(*side) for side in self.box)  # type: ignore[return-value]
+
+    @property
+    def voxel_ml(self) -> float:
+        """The volume in mL of one of the scan's own voxels."""
+        scale = [(last - first) / size for (first, last), size in zip(self.box, self.shape, strict=True)]
+        return float(np.prod(self.spacing) / np.prod(scale)) / 1000
+
+
+def mask_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """Return the smallest box that holds all of a mask (any number of axes), as an index; empty for an empty mask.
+
+    A tumour fills a thousandth of its scan: what looks at its surroundings alone is as much faster.
+    """
+    box = []
+    for axis in range(mask.ndim):
+        held = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        box.append(slice(int(held[0]), int(held[-1]) + 1) if len(held) else slice(0, 0))
+    return tuple(box)
 
 
 def make_grid(
@@ -113,14 +132,27 @@ def from_grid(array: np.ndarray, grid: Grid, threshold: float | None = None) -> 
     1991). With a ``threshold`` the result is a uint8 mask of where values exceed it, made slice
     by slice so that no full-size float map is held.
     """
-    (s0, _), (r0, r1), (c0, c1) = grid.box
     full = np.zeros(grid.oriented_shape, np.float32 if threshold is None else np.uint8)
-    for index, plane in enumerate(array):
-        if threshold is not None and plane.max() * OVERSHOOT <= threshold:
-            continue
-        found = _enlarged(np.ascontiguousarray(plane, np.float32), (c1 - c0, r1 - r0))
-        full[s0 + index, r0:r1, c0:c1] = found.clip(0, 1) if threshold is None else found > threshold
+    for place, plane in _on_scan(array, grid, threshold or 0.0):
+        full[place] = plane.clip(0, 1) if threshold is None else plane > threshold
     return full
+
+
+def share_from_grid(array: np.ndarray, grid: Grid) -> np.ndarray:
+    """Send a map back as :func:`from_grid` does, in 255ths: uint8, so a quarter of the memory."""
+    full = np.zeros(grid.oriented_shape, np.uint8)
+    for place, plane in _on_scan(array, grid, 0.5 / 255):
+        full[place] = np.rint(255 * plane.clip(0, 1))
+    return full
+
+
+def _on_scan(array: np.ndarray, grid: Grid, least: float) -> Iterator[tuple[tuple, np.ndarray]]:
+    """Yield where each plane lies in the scan, and the plane as float32; none that nowhere exceeds ``least``."""
+    (first, _), rows, columns = grid.box
+    size = (columns[1] - columns[0], rows[1] - rows[0])
+    for index, plane in enumerate(array, first):
+        if plane.max() * OVERSHOOT > least:
+            yield (index, slice(*rows), slice(*columns)), _enlarged(np.ascontiguousarray(plane, np.float32), size)
 
 
 def _enlarged(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:

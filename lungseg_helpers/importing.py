@@ -38,12 +38,17 @@ Image = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Found:
-    """A scan that was found, and how to read it: ``read`` returns image, label (or None) and notes."""
+    """A scan that was found, and how to read it.
+
+    ``read`` returns image, label (or None) and notes; asked for no label, it reads none.
+    ``series`` is what a DICOM scan is made of.
+    """
 
     id: str
     source: Path
     label_source: Path | None
-    read: Callable[[], tuple[Image, Image | None, list[str]]]
+    read: Callable[[bool], tuple[Image, Image | None, list[str]]]
+    series: Series | None = None
 
 
 def import_folder(
@@ -65,8 +70,7 @@ def import_folder(
         re.compile(regions)
     except re.error as error:
         raise SourceError(f"{regions!r} is no regular expression ({error}); give one such as 'gtv|lesion'") from error
-    lines: list[str] = []
-    found = _unique([*_find_dicom(folder, regions, lines), *_find_files(folder)])
+    found, lines = find_scans(folder, regions)
     if not found:
         raise SourceError("; ".join([f"{folder}: holds no scan that can be read", *lines]))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +85,17 @@ def import_folder(
     if not cases:
         raise SourceError(f"{folder}: no scan in it can be used; {' | '.join(lines)}")
     return find_cases(out), lines
+
+
+def find_scans(folder: Path, regions: str = TUMOUR_NAMES) -> tuple[list[Found], list[str]]:
+    """Return every scan below a folder, each under an id of its own, and one line for each thing left out."""
+    lines: list[str] = []
+    return _unique([*_find_dicom(folder, regions, lines), *_find_files(folder)]), lines
+
+
+def find_scan(path: Path) -> Found:
+    """Return one scan file, NIfTI, NRRD or MHA, without looking for a label beside it."""
+    return Found(_safe(_stem(path)), path, None, _file_reader(path, None))
 
 
 def _write_all(found: list[Found], out: Path, labels: Collection[int] | None, lines: list[str]) -> list[Case]:
@@ -98,7 +113,7 @@ def _write_all(found: list[Found], out: Path, labels: Collection[int] | None, li
 
 def _write(found: Found, out: Path, labels: Collection[int] | None) -> tuple[Case, list[str]]:
     """Write and check one case; :class:`ScanError` where the check finds an error, and nothing is left then."""
-    (voxels, affine), label, notes = found.read()
+    (voxels, affine), label, notes = found.read(True)
     name = f"{found.id}.nii.gz"
     image = out / ("imagesTs" if label is None else "imagesTr") / name
     case = Case(found.id, image, None if label is None else out / "labelsTr" / name)
@@ -132,17 +147,17 @@ def _find_dicom(folder: Path, regions: str, lines: list[str]) -> Iterator[Found]
         folder_of = each.slices[0].path.parent
         name = f"{each.header.get('PatientID') or folder_of.name}_s{each.header.get('SeriesNumber') or 0}"
         label = beside[0].path if beside else None
-        yield Found(_safe(name), folder_of, label, _dicom_reader(each, beside, regions))
+        yield Found(_safe(name), folder_of, label, _dicom_reader(each, beside, regions), each)
     for file in files:
         if file.header.SOPClassUID in (RT_STRUCT, SEGMENTATION) and file.path not in used:
             lines.append(f"{file.path}: refers to no series in this folder; add that series, or remove it")
 
 
 def _dicom_reader(series: Series, beside: list[Slice], regions: str) -> Callable:
-    def read() -> tuple[Image, Image | None, list[str]]:
+    def read(labelled: bool) -> tuple[Image, Image | None, list[str]]:
         volume = read_series(series)
         notes, mask = list(volume.notes), None
-        for file in beside:
+        for file in beside if labelled else ():
             found = read_label(file, volume, regions)
             if found is None:
                 names = ", ".join(region_names(file)) or "nothing"
@@ -176,8 +191,8 @@ def _find_files(folder: Path) -> Iterator[Found]:
 
 
 def _file_reader(image: Path, label: Path | None) -> Callable:
-    def read() -> tuple[Image, Image | None, list[str]]:
-        return _read_image(image), None if label is None else _read_label_file(label), []
+    def read(labelled: bool) -> tuple[Image, Image | None, list[str]]:
+        return _read_image(image), _read_label_file(label) if labelled and label else None, []
 
     return read
 

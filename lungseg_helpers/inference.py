@@ -1,17 +1,14 @@
 """A scan in, a mask out in that scan's own grid.
 
 The scan takes the road that training scans took (orient, crop, resize), the network says
-how likely each pixel is tumour, and the map is taken back the same way.
+how likely each pixel is tumour, and the map is taken back the same way. Files of any format,
+and what is written, are the business of :mod:`~lungseg_helpers.predicting`.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import torch
 from scipy import ndimage
@@ -19,11 +16,10 @@ from tqdm import tqdm
 
 from .dataset import fit_frame, read_channels
 from .devices import choose_precision
-from .errors import LungsegError
-from .grids import from_grid
+from .grids import from_grid, mask_box, share_from_grid
 from .lungs import fill_holes, lung_mask
 from .orientation import oriented, oriented_spacing, unoriented
-from .preprocessing import SliceStack, make_stack
+from .preprocessing import SliceStack, scan_stack
 from .recipes import Recipe
 from .scans import Scan, read_scan
 from .sources import Case
@@ -35,17 +31,26 @@ BASELINE_HU = -300
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was predicted for one scan: ``mask`` uint8 in the scan's own (x, y, z) order, and the scan."""
+    """What was predicted for one scan: ``mask`` uint8 in the scan's own (x, y, z) order, and the scan.
+
+    ``probability`` is uint8 of the same shape, in 255ths, where it was asked for.
+    """
 
     id: str
     mask: np.ndarray
     scan: Scan
+    probability: np.ndarray | None = None
 
 
 def predict_stack(
-    network: UNet, recipe: Recipe, stack: SliceStack, device: str = "cpu", batch_size: int = 16, progress: bool = False
-) -> np.ndarray:
-    """Return the tumour probability of every pixel of a stack: float32 (slice, row, column)."""
+    network: UNet, recipe: Recipe, stack: SliceStack, device: str = "cpu", batch_size: int = 16,
+    progress: bool = False, flips: bool = False,
+) -> np.ndarray:  # fmt: skip
+    """Return the tumour probability of every pixel of a stack: float32 (slice, row, column).
+
+    With ``flips`` each slice is also looked at with left and right exchanged, and the two
+    probabilities are averaged: no other flip makes a chest that training has seen.
+    """
     network = network.to(device)
     shape = stack.ct.shape[1:]
     frame = tuple(max(sides) for sides in zip(shape, recipe.frame, strict=True))
@@ -56,9 +61,10 @@ def predict_stack(
         indices = range(first, min(first + batch_size, len(stack.ct)))
         batch = _batch(stack, indices, recipe, frame).to(device, memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast(torch.device(device).type, dtype=dtype, enabled=dtype is not None):
-            logits = network(batch)
-        found = logits[:, 0].float().sigmoid().cpu().numpy()
-        for index, plane in zip(indices, found, strict=True):
+            found = network(batch).float().sigmoid()
+            if flips:
+                found = (found + network(batch.flip(3)).float().sigmoid().flip(3)) / 2
+        for index, plane in zip(indices, found[:, 0].cpu().numpy(), strict=True):
             probabilities[index] = fit_frame(plane, shape, 0.0)
     return probabilities
 
@@ -68,14 +74,30 @@ def _batch(stack: SliceStack, indices: range, recipe: Recipe, frame: tuple[int, 
     return torch.from_numpy(np.stack(slices))
 
 
-def predict_case(network: UNet, recipe: Recipe, case: Case, device: str = "cpu", progress: bool = False) -> Prediction:
-    """Read one scan and segment it. Raises :class:`ScanError` where the scan cannot be used."""
+def predict_case(
+    network: UNet, recipe: Recipe, case: Case, device: str = "cpu", progress: bool = False, flips: bool = False,
+    probability: bool = False,
+) -> Prediction:  # fmt: skip
+    """Read one scan and segment it. Raises :class:`ScanError` where the scan cannot be used.
+
+    ``flips`` as in :func:`predict_stack`; ``probability`` asks for the probabilities beside the mask.
+    """
     scan = read_scan(case.image)
-    stack = make_stack(Case(case.id, case.image), recipe, scan)
-    probabilities = predict_stack(network, recipe, stack, device, progress=progress)
+    stack = scan_stack(Case(case.id, case.image), recipe, scan)
+    probabilities = predict_stack(network, recipe, stack, device, progress=progress, flips=flips)
+    mask = unoriented(probabilities_to_mask(probabilities, stack, recipe), scan.affine)
+    share = unoriented(share_from_grid(probabilities, stack.grid), scan.affine) if probability else None
+    return Prediction(case.id, mask, scan, share)
+
+
+def probabilities_to_mask(probabilities: np.ndarray, stack: SliceStack, recipe: Recipe) -> np.ndarray:
+    """Return the mask of a stack's probabilities (slice, row, column), in the scan's own voxels.
+
+    uint8, (slice, row, column) of the whole oriented scan: cut at the recipe's threshold,
+    without components below its ``smallest_ml``.
+    """
     mask = from_grid(probabilities, stack.grid, recipe.threshold)
-    mask = drop_small(mask, float(np.prod(oriented_spacing(scan.affine))) / 1000, recipe.smallest_ml)
-    return Prediction(case.id, unoriented(mask, scan.affine), scan)
+    return drop_small(mask, stack.grid.voxel_ml, recipe.smallest_ml)
 
 
 def drop_small(mask: np.ndarray, voxel_ml: float, smallest_ml: float) -> np.ndarray:
@@ -85,14 +107,12 @@ def drop_small(mask: np.ndarray, voxel_ml: float, smallest_ml: float) -> np.ndar
     dropped is a vessel's cross-section or the like.
     """
     found = np.zeros(mask.shape, np.uint8)
-    # of a whole scan the labels alone would take a gigabyte: they are made of the part that holds something
-    extents = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if len(extents[0]):
-        box = tuple(slice(each[0], each[-1] + 1) for each in extents)
-        labels, _ = ndimage.label(mask[box], np.ones((3, 3, 3)))
-        large = np.bincount(labels.ravel()) * voxel_ml >= smallest_ml
-        large[0] = False
-        found[box] = large[labels]
+    # of a whole scan the labels alone would take a gigabyte
+    box = mask_box(mask)
+    labels, _ = ndimage.label(mask[box], np.ones((3, 3, 3)))
+    large = np.bincount(labels.ravel(), minlength=1) * voxel_ml >= smallest_ml
+    large[0] = False
+    found[box] = large[labels]
     return found
 
 
@@ -123,46 +143,3 @@ def threshold_baseline(scan: Scan, closing_mm: float = 6.0) -> np.ndarray:
         sizes[0] = 0
         mask[labels == sizes.argmax()] = 1
     return unoriented(mask, scan.affine)
-
-
-def save_mask(mask: np.ndarray, scan: Scan, path: Path) -> Path:
-    """Write a mask (x, y, z) as uint8 NIfTI with the scan's affine, qform, sform and their codes.
-
-    Written to a temporary name and renamed, so that no half file is left behind.
-    """
-    header = scan.header.copy()
-    header.set_data_dtype(np.uint8)
-    header.set_slope_inter(1, 0)
-    header["cal_min"], header["cal_max"] = 0, 1
-    image = type_for(header)(np.ascontiguousarray(mask, np.uint8), None, header)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        nib.save(image, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
-
-
-def type_for(header: nib.Nifti1Header) -> type[nib.Nifti1Image]:
-    """Return the nibabel image class that a header belongs to (NIfTI-1 or NIfTI-2)."""
-    return nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
-
-
-def prediction_path(case: Case, folder: Path) -> Path:
-    """Return where a case's mask goes: ``<scan name>_pred.nii.gz``."""
-    return Path(folder) / f"{case.id}_pred.nii.gz"
-
-
-def predict_cases(
-    network: UNet, recipe: Recipe, cases: list[Case], folder: Path, device: str = "cpu", progress: bool = True
-) -> Iterator[tuple[Case, Path | Exception]]:
-    """Segment cases one after the other and write each mask; a scan that fails is yielded as its exception."""
-    for case in tqdm(cases, desc="predicting", unit="scan", leave=False, disable=not progress):
-        try:
-            found = predict_case(network, recipe, case, device)
-            yield case, save_mask(found.mask, found.scan, prediction_path(case, folder))
-        except (LungsegError, OSError) as error:
-            yield case, error

@@ -1,28 +1,31 @@
-"""Scores per patient: 3D Dice, volumes, lesions found and falsely reported.
+"""Scores of one patient: Dice, surface distances, lesions found and falsely reported; and means with intervals.
 
-One row a patient, in the scan's own grid. Means are over patients, never over slices or
-batches: why that matters is the subject of notebook 05.
+Masks are compared in the scan's own grid. Means are over patients, never over slices or
+batches: why that matters is the subject of notebook 05. Files, folders and runs are the
+business of :mod:`~lungseg_helpers.evaluation`.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from scipy import ndimage
+import torch
+from scipy import ndimage, stats
 
-from .checking import label_on_grid
-from .errors import LungsegError, ScanError, SourceError
-from .scans import read_scan
-from .sources import find_cases
+from .errors import ScanError
+from .grids import mask_box
 
 TOUCHING = np.ones((3, 3, 3), bool)
 """Voxels that share a face, an edge or a corner belong to one lesion."""
 
-COLUMNS = ("dice", "true_ml", "predicted_ml", "lesions", "lesions_found", "false_components")
+SURFACE_MM = 2.0
+"""Surfaces at most this far apart agree: what two careful readers differ by, and what the Decathlon used for lungs."""
+
+LARGE_ML = 1.0
+"""Lesions above this volume (12 mm across) are also counted apart: these should be found."""
 
 
 def dice(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -36,90 +39,119 @@ def dice(truth: np.ndarray, predicted: np.ndarray) -> float:
     return 2 * int((truth & predicted).sum()) / total if total else float("nan")
 
 
+def surface_scores(truth: np.ndarray, predicted: np.ndarray, spacing: Sequence[float]) -> dict[str, float]:
+    """Return ``surface_dice`` (at :data:`SURFACE_MM`) and ``hd95_mm`` of two 3-D masks with ``spacing`` in mm.
+
+    Computed by MONAI; a surface is the voxels of a mask with a face on its outside. The
+    surface Dice is the share of both surfaces that lies within the tolerance of the other
+    (Nikolov et al., arXiv:1809.04430, here by voxels, not by area). HD95 is the greater of
+    the two 95th percentiles of the distances from one surface to the other. Both are NaN
+    where both masks are empty. Where one is, surface Dice is 0, and HD95 is NaN: there is
+    no distance to nothing, so such patients have to be counted apart.
+    """
+    truth, predicted = np.asarray(truth) > 0, np.asarray(predicted) > 0
+    if not (truth.any() and predicted.any()):
+        return {"surface_dice": 0.0 if truth.any() or predicted.any() else float("nan"), "hd95_mm": float("nan")}
+    from monai.metrics import compute_hausdorff_distance, compute_surface_dice  # takes seconds to import
+
+    box = mask_box(truth | predicted)
+    pair = [torch.from_numpy(mask[box])[None, None].float() for mask in (predicted, truth)]
+    options = {"include_background": True, "spacing": [float(step) for step in spacing]}
+    with warnings.catch_warnings():
+        # MONAI warns of what it does itself
+        warnings.simplefilter("ignore", FutureWarning)
+        return {
+            "surface_dice": float(compute_surface_dice(*pair, class_thresholds=[SURFACE_MM], **options)),
+            "hd95_mm": float(compute_hausdorff_distance(*pair, percentile=95, **options)),
+        }
+
+
 def lesions(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """Number the lesions of a mask: an int array of its shape (0 is background) and how many there are."""
-    return ndimage.label(np.asarray(mask) > 0, structure=TOUCHING)
+    mask = np.asarray(mask) > 0
+    box, labels = mask_box(mask), np.zeros(mask.shape, np.int32)
+    labels[box], count = ndimage.label(mask[box], structure=TOUCHING)
+    return labels, count
+
+
+def lesion_rows(truth: np.ndarray, predicted: np.ndarray, spacing: Sequence[float]) -> list[dict[str, Any]]:
+    """Return a row for each true lesion: its volume ``ml``, and whether any predicted voxel touches it (``found``)."""
+    labels, count = lesions(truth)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1) * float(np.prod(spacing)) / 1000
+    touched = set(np.unique(labels[np.asarray(predicted) > 0]).tolist())
+    return [{"ml": float(sizes[each]), "found": each in touched} for each in range(1, count + 1)]
 
 
 def score(truth: np.ndarray, predicted: np.ndarray, spacing: Sequence[float]) -> dict[str, Any]:
-    """Score one patient. Both masks have the same shape, in any axis order; ``spacing`` is in mm.
+    """Score one patient. Both masks have the same shape, in any axis order; ``spacing`` is in mm in that order.
 
     A lesion counts as found where any predicted voxel touches it; a predicted component
-    that touches no lesion is false. Volumes are in mL.
+    that touches no lesion is false. Volumes are in mL. Raises :class:`ScanError` where the
+    shapes differ. With an empty truth, an empty prediction or both: see :func:`dice` and
+    :func:`surface_scores`.
     """
     if truth.shape != predicted.shape:
         raise ScanError(f"label {truth.shape} and prediction {predicted.shape} differ in shape; compare one grid")
     voxel_ml = float(np.prod(spacing)) / 1000
-    truth_labels, truth_count = lesions(truth)
-    predicted_labels, predicted_count = lesions(predicted)
-    overlap = (truth_labels > 0) & (predicted_labels > 0)
+    found = lesion_rows(truth, predicted, spacing)
+    large = [each["found"] for each in found if each["ml"] > LARGE_ML]
+    labels, count = lesions(predicted)
+    hits = len(set(np.unique(labels[np.asarray(truth) > 0]).tolist()) - {0})
     return {
         "dice": dice(truth, predicted),
-        "true_ml": float((truth_labels > 0).sum() * voxel_ml),
-        "predicted_ml": float((predicted_labels > 0).sum() * voxel_ml),
-        "lesions": truth_count,
-        "lesions_found": len(np.unique(truth_labels[overlap])),
-        "false_components": predicted_count - len(np.unique(predicted_labels[overlap])),
+        **surface_scores(truth, predicted, spacing),
+        "true_ml": int(np.count_nonzero(truth)) * voxel_ml,
+        "predicted_ml": int(np.count_nonzero(labels)) * voxel_ml,
+        "lesions": len(found),
+        "lesions_found": sum(each["found"] for each in found),
+        "large_lesions": len(large),
+        "large_found": sum(large),
+        "false_components": count - hits,
     }
 
 
-def score_files(label: Path, prediction: Path) -> dict[str, Any]:
-    """Score two NIfTI masks of one scan; :class:`ScanError` where they do not lie on the same grid.
+def bootstrap_interval(values: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of ``values``, one a patient: how it would vary with other patients.
 
-    A mask whose voxels are stored in another order (RAS for LAS, say) is turned first.
+    Percentile bootstrap (Efron and Tibshirani, 1993) by SciPy. NaN values are left out; the
+    interval is NaN where fewer than two remain.
     """
-    truth, predicted = read_scan(label, "label"), read_scan(prediction, "label")
-    try:
-        found = label_on_grid(truth, predicted)
-    except ScanError as error:
-        message = f"{prediction}: does not lie on the grid of {label}; predict again from the same scan"
-        raise ScanError(message) from error
-    return score(truth.voxels, found, truth.spacing)
+    known = np.asarray(values, float)
+    known = known[np.isfinite(known)]
+    if len(known) < 2:
+        return float("nan"), float("nan")
+    found = stats.bootstrap(
+        (known,), np.mean, n_resamples=draws, method="percentile", rng=np.random.default_rng(seed)
+    ).confidence_interval
+    return float(found.low), float(found.high)
 
 
-def score_table(rows: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Return one row a patient, indexed by ``case``, sorted, with the columns of :data:`COLUMNS`."""
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS))
-    return table.rename_axis("case").sort_index()
+def candidates(truth: np.ndarray, probability: np.ndarray, least: float = 0.1) -> tuple[list[float], list[float]]:
+    """Return the scores of true lesions and of false candidates of one patient, for :func:`froc`.
 
-
-def summary(table: pd.DataFrame) -> dict[str, Any]:
-    """Return the table in one row: patients, mean and median Dice, lesions found, false components a scan.
-
-    Patients whose Dice is undefined (no tumour, none predicted) are left out of the mean.
+    A candidate is a component of ``probability`` (3-D, 0 to 1) above ``least``, and its score
+    is its highest probability. A lesion has the score of its best candidate, and 0 where none touches it.
     """
-    return {
-        "patients": len(table),
-        "mean_dice": float(table["dice"].mean()),
-        "median_dice": float(table["dice"].median()),
-        "lesions": int(table["lesions"].sum()),
-        "lesions_found": int(table["lesions_found"].sum()),
-        "false_components_per_scan": float(table["false_components"].mean()),
-    }
+    labels, count = lesions(np.asarray(probability) > least)
+    scores = np.zeros(count + 1)
+    if count:
+        scores[1:] = ndimage.maximum(probability, labels, range(1, count + 1))
+    true_labels, true_count = lesions(truth)
+    hit = [set(np.unique(labels[true_labels == each]).tolist()) - {0} for each in range(1, true_count + 1)]
+    false = set(range(1, count + 1)) - set().union(*hit)
+    return [float(max((scores[each] for each in touching), default=0.0)) for touching in hit], [
+        float(scores[each]) for each in sorted(false)
+    ]
 
 
-def find_pairs(labels: Path, predictions: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
-    """Match label files with ``<case>_pred.nii.gz`` files by case.
+def froc(true_scores: Sequence[float], false_scores: Sequence[float], scans: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return false components a scan and the share of lesions found, over falling cuts of the candidates' scores.
 
-    ``labels`` is a Decathlon data set or a folder of label files. Returns the pairs, and a
-    line for each prediction that has no label. Raises :class:`SourceError` where a folder
-    is missing or nothing matches.
+    ``true_scores`` has one score for each lesion of all patients (0: no candidate), ``false_scores``
+    one for each false candidate. Free-response ROC: Bunch et al., J Appl Photogr Eng 4:166 (1978).
     """
-    folder = Path(labels) / "labelsTr"
-    truth = {case.id: case.image for case in find_cases(folder if folder.is_dir() else labels)}
-    found = {case.id.removesuffix("_pred"): case.image for case in find_cases(predictions)}
-    pairs = {case: (truth[case], found[case]) for case in sorted(truth.keys() & found.keys())}
-    if not pairs:
-        raise SourceError(f"{predictions}: no prediction here belongs to a label in {labels}; check both folders")
-    return pairs, [f"{found[case]}: no label for this case in {labels}" for case in sorted(found.keys() - truth.keys())]
-
-
-def evaluate_pairs(pairs: dict[str, tuple[Path, Path]]) -> tuple[pd.DataFrame, list[str]]:
-    """Score (label, prediction) files by case; return the table and a line for each pair that failed."""
-    rows, problems = {}, []
-    for case, (label, prediction) in pairs.items():
-        try:
-            rows[case] = score_files(label, prediction)
-        except LungsegError as error:
-            problems.append(str(error))
-    return score_table(rows), problems
+    true, false = np.asarray(true_scores, float), np.asarray(false_scores, float)
+    cuts = np.unique(np.concatenate([true[true > 0], false]))[::-1]
+    reports = [0.0, *(float((false >= cut).sum()) / scans for cut in cuts)]
+    found = [0.0, *(float((true >= cut).sum()) / max(1, len(true)) for cut in cuts)]
+    return np.array(reports), np.array(found)

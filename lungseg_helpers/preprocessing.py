@@ -91,12 +91,9 @@ def open_view(image: Path, **masks: Path | None) -> View:
     return View(ct, found, oriented_spacing(scan.affine), slice_heights(scan.affine, len(ct)))
 
 
-def make_stack(case: Case, recipe: Recipe, scan: Scan | None = None) -> SliceStack:
-    """Read and check one case and return its stack, in memory; :class:`ScanError` where it cannot be used.
-
-    ``scan`` spares a second reading where the caller has read ``case.image`` already.
-    """
-    checked = require_case(case, scan)
+def make_stack(case: Case, recipe: Recipe) -> SliceStack:
+    """Read and check one case and return its stack, in memory; :class:`ScanError` where it cannot be used."""
+    checked = require_case(case)
     scan, label = checked.scan, checked.label
     ct = oriented(scan.voxels, scan.affine)
     grid = make_grid(ct, oriented_spacing(scan.affine), recipe, case.id, checked.lungs)
@@ -126,6 +123,17 @@ def make_stack(case: Case, recipe: Recipe, scan: Scan | None = None) -> SliceSta
         "notes": [str(problem) for problem in checked.problems],
     }
     return SliceStack(case.id, ct_to_grid(ct, grid), share, grid, info)
+
+
+def scan_stack(case: Case, recipe: Recipe, scan: Scan) -> SliceStack:
+    """Return the stack of a scan that is to be predicted, in memory; :class:`ScanError` where it cannot be used.
+
+    ``scan`` is what ``case.image`` holds. Nothing is recorded of the file, and no label is read.
+    """
+    checked = require_case(Case(case.id, case.image), scan)
+    ct = oriented(scan.voxels, scan.affine)
+    grid = make_grid(ct, oriented_spacing(scan.affine), recipe, case.id, checked.lungs)
+    return SliceStack(case.id, ct_to_grid(ct, grid), None, grid, {"id": case.id, "tumour_slices": []})
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:

@@ -1,233 +1,279 @@
-"""Overlay pictures and slice videos: CT in a window, truth and prediction as contours.
+"""Slice videos: a patient filmed slice by slice, truth and prediction as contours, probability as a heat map.
 
-Everything is drawn by :func:`draw_slice`, in mm, so that a pixel is as large on screen as
-in the patient. Colours are from the Okabe-Ito palette, which colour-blind readers can tell
-apart; the prediction is dashed as well.
+celluloid's Camera keeps every frame's artists until the end and then draws whole figures.
+:class:`FilmCamera` is such a camera without a film: the same few artists are moved for each
+frame and drawn alone, over what was drawn once, and the picture goes to the encoder at once.
+So memory does not grow with the scan.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import imageio_ffmpeg
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from celluloid import Camera
-from matplotlib.animation import ArtistAnimation, FFMpegWriter
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from skimage.measure import find_contours
+from matplotlib.patheffects import withStroke
 from tqdm import tqdm
 
-from .preprocessing import open_view
-from .recipes import WINDOWS
+from .errors import ScanError
+from .orientation import oriented
+from .overlay import PREDICTION, TRUTH, add_legend, outline, window_limits
+from .preprocessing import View, open_view
+from .scans import read_scan
 from .sources import case_id
 
-matplotlib.rcParams["animation.ffmpeg_path"] = imageio_ffmpeg.get_ffmpeg_exe()
+PLANES = ("axial", "coronal", "sagittal")
+WIDTH, LEAST_HEIGHT, DPI = 640, 240, 100
+"""Pixels of a frame; its height follows from the patient."""
+STEP_MM = 2.0
+"""Coronal and sagittal films take a slice about every so often: pixels lie closer than anyone needs to see."""
+BAR = 18
+"""Pixels at the right edge for the bar that shows where in the patient the slice lies."""
+HEAT = "YlOrRd"
+FAINT = 0.05
+"""Probabilities below this are not drawn: a network is never quite sure of nothing."""
 
-TRUTH = {"color": "#56B4E9", "linestyle": "-", "linewidth": 1.6, "label": "truth"}
-PREDICTION = {"color": "#E69F00", "linestyle": (0, (4, 1.5)), "linewidth": 1.6, "label": "prediction"}
+VIDEO_OPTIONS = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
+# smaller, because a GIF is large; and a palette for each frame, so that no frame has to be kept until the end
+GIF_OPTIONS = [
+    "-filter_complex",
+    "scale=iw*2/3:-1,split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1",
+]
 
 
-def window_limits(window: str) -> tuple[float, float]:
-    """Return the HU that are drawn black and white in a named window."""
-    level, width = WINDOWS[window]
-    return level - width / 2, level + width / 2
+class FilmCamera(Camera):
+    """celluloid's camera, whose ``snap`` sends the frame to ``path`` (.mp4 or .gif) instead of keeping its artists.
 
-
-def outline(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return x and y in mm of a slice mask's outlines, several joined by NaN; empty for an empty mask.
-
-    ``mask`` is (row, column), ``spacing`` the mm between rows and columns. The mask is
-    padded first, so that outlines close at the border.
+    ``figure`` lies over the pictures like a slide: what it holds is drawn once, but for
+    ``moving``, the artists that change from frame to frame. Use it as a context manager:
+    the file appears when the film is complete.
     """
-    xs, ys = [], []
-    for line in find_contours(np.pad(np.asarray(mask, np.float32), 1), 0.5):
-        ys += [*((line[:, 0] - 0.5) * spacing[0]), np.nan]
-        xs += [*((line[:, 1] - 0.5) * spacing[1]), np.nan]
-    return np.array(xs), np.array(ys)
+
+    def __init__(self, figure: Figure, moving: Sequence[Artist], path: Path, frames_per_second: float = 10) -> None:
+        super().__init__(figure)
+        self.moving, self.path = list(moving), Path(path)
+        self.partial = self.path.with_name(f".partial-{self.path.name}")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        figure.patch.set_alpha(0)
+        self.canvas = FigureCanvasAgg(figure)
+        for artist in self.moving:
+            artist.set_animated(True)
+        self.canvas.draw()
+        self.slide = self.canvas.copy_from_bbox(figure.bbox)
+        self.size = self.canvas.get_width_height()
+        gif = self.path.suffix == ".gif"
+        self.encoder = imageio_ffmpeg.write_frames(
+            str(self.partial),
+            self.size,
+            pix_fmt_in="rgb24",
+            pix_fmt_out="pal8" if gif else "yuv420p",
+            fps=frames_per_second,
+            codec="gif" if gif else "libx264",
+            macro_block_size=1,
+            output_params=GIF_OPTIONS if gif else VIDEO_OPTIONS,
+        )
+        self.encoder.send(None)
+
+    def snap(self, picture: np.ndarray) -> list[Artist]:
+        """Send ``picture``, (height, width, 3) uint8, with slide and moving artists over it; returns the artists."""
+        self.canvas.restore_region(self.slide)
+        for artist in self.moving:
+            self._figure.draw_artist(artist)
+        drawn = np.asarray(self.canvas.buffer_rgba())
+        # few pixels are drawn on, and only they have to be mixed
+        rows, columns = np.nonzero(drawn[..., 3])
+        over = drawn[rows, columns].astype(np.float32)
+        share = over[:, 3:] / 255
+        picture = picture.copy()
+        picture[rows, columns] = share * over[:, :3] + (1 - share) * picture[rows, columns]
+        self.encoder.send(picture.tobytes())
+        return self.moving
+
+    def __enter__(self) -> FilmCamera:
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self.encoder.close()
+        if kind is None:
+            os.replace(self.partial, self.path)
+        self.partial.unlink(missing_ok=True)
 
 
-def draw_slice(
-    ax: Axes,
-    ct: np.ndarray,
-    spacing: Sequence[float],
-    truth: np.ndarray | None = None,
-    prediction: np.ndarray | None = None,
-    window: str = "lung",
-    note: str = "",
-) -> None:
-    """Draw one slice (row, column) in HU with its contours; ``spacing`` is the mm between rows and columns.
+@dataclass(frozen=True)
+class Film:
+    """What is filmed, turned so that the first axis is the one that the film runs along.
 
-    The axes are in mm from the upper left corner: the patient's right is on the left.
+    ``ct`` int16 HU, ``truth``, ``prediction`` (uint8) and ``probability`` (uint8, 255ths) are
+    (slice, row, column); ``spacing`` is in mm in that order; ``shown`` are the slices that become
+    frames, and ``places`` says where each of them lies. ``ct`` alone has to be there.
+    """
+
+    ct: np.ndarray
+    spacing: tuple[float, float, float]
+    shown: range
+    places: list[str]
+    truth: np.ndarray | None = None
+    prediction: np.ndarray | None = None
+    probability: np.ndarray | None = None
+
+
+def turn(view: View, plane: str = "axial") -> Film:
+    """Return a view as a film: axial from the lowest slice up, coronal from front to back, sagittal from right to left.
+
+    In coronal and sagittal frames the head is at the top. Nothing is copied. The view's masks may
+    be called ``truth``, ``prediction`` and ``probability``.
+    """
+    if plane not in PLANES:
+        raise ValueError(f"plane is {plane!r}; use one of: {', '.join(PLANES)}")
+    order = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}[plane]
+    arrays = {name: array.transpose(order) for name, array in (("ct", view.ct), *view.masks.items())}
+    spacing = tuple(view.spacing[axis] for axis in order)
+    if plane == "axial":
+        shown = range(len(view.ct))
+        places = [f"z {z:.1f} mm" for z in view.z_mm]
+    else:
+        arrays = {name: array[:, ::-1] for name, array in arrays.items()}
+        shown = range(0, len(arrays["ct"]), max(1, round(STEP_MM / spacing[0])))
+        edge = {"coronal": "front", "sagittal": "right"}[plane]
+        places = [f"{index * spacing[0]:.1f} mm from the {edge}" for index in shown]
+    return Film(spacing=spacing, shown=shown, places=places, **arrays)  # type: ignore[arg-type]
+
+
+def shoot(
+    film: Film, path: Path, window: str = "lung", title: str = "", slab_mm: float = 0.0,
+    frames_per_second: float = 10, progress: bool = True,
+) -> Path:  # fmt: skip
+    """Film a patient into an H.264 mp4 that browsers play (or a .gif), one frame a slice.
+
+    With ``slab_mm`` each frame is the maximum-intensity projection of so many mm around its
+    slice, in which vessels are branches and nodules stay balls; masks are projected alike.
+    The frame shows the contours, the heat map, a ruler, and at the right edge a bar with
+    the slice's place and the slices that hold truth and prediction.
+    """
+    height, width = film.ct.shape[1] * film.spacing[1], film.ct.shape[2] * film.spacing[2]
+    rows = max(LEAST_HEIGHT, 2 * round(WIDTH * height / width / 2))
+    # a patient who is far wider than high has room above and below
+    scale = min(WIDTH / width, rows / height)
+    size = (round(width * scale), round(height * scale))
+    edge = ((rows - size[1]) // 2, (WIDTH - size[0]) // 2)
+    figure = Figure(figsize=((WIDTH + BAR) / DPI, rows / DPI), dpi=DPI)
+    ax = figure.add_axes((edge[1] / (WIDTH + BAR), 1 - (edge[0] + size[1]) / rows, size[0] / (WIDTH + BAR),
+                          size[1] / rows))  # fmt: skip
+    ax.set(xlim=(0, width), ylim=(height, 0))
+    ax.set_axis_off()
+    styles = [(mask, style) for mask, style in ((film.truth, TRUTH), (film.prediction, PREDICTION)) if mask is not None]
+    lines = [ax.plot([], [], **style)[0] for _, style in styles]
+    box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2}
+    note = ax.text(0.01, 0.985, "", transform=ax.transAxes, color="white", va="top", fontsize=9, bbox=box)
+    add_legend(ax, film.truth is not None, film.prediction is not None)
+    _draw_ruler(ax, width)
+    if film.probability is not None:
+        _draw_heat_key(ax)
+    marker = _draw_bar(figure.add_axes((WIDTH / (WIDTH + BAR), 0, BAR / (WIDTH + BAR), 1)), film)
+    reach = round(slab_mm / film.spacing[0] / 2)
+    kind = f"   MIP {slab_mm:g} mm" if reach else ""
+    picture = np.zeros((rows, WIDTH + BAR, 3), np.uint8)
+    with FilmCamera(figure, [*lines, note, marker], path, frames_per_second) as camera:
+        slices = tqdm(film.shown, desc=f"filming {title}", unit="slice", leave=False, disable=not progress)
+        for index, place in zip(slices, film.places, strict=True):
+            slab = slice(max(0, index - reach), index + reach + 1)
+            heat = None if film.probability is None else film.probability[slab].max(axis=0)
+            found = develop(film.ct[slab].max(axis=0), size, window, heat)
+            picture[edge[0] : edge[0] + size[1], edge[1] : edge[1] + size[0]] = found
+            for line, (mask, _) in zip(lines, styles, strict=True):
+                line.set_data(*outline(mask[slab].any(axis=0), film.spacing[1:]))
+            note.set_text(f"{title}   slice {index + 1}/{len(film.ct)}   {place}{kind}".strip())
+            marker.set_ydata([index, index])
+            camera.snap(picture)
+    return Path(path)
+
+
+def develop(ct: np.ndarray, size: tuple[int, int], window: str, heat: np.ndarray | None = None) -> np.ndarray:
+    """Return one slice (row, column) in HU as a picture of ``size`` (width, height): (height, width, 3) uint8.
+
+    ``heat`` is a probability in 255ths, uint8, laid over it the more opaquely the higher it is.
     """
     low, high = window_limits(window)
-    rows, columns = ct.shape
-    extent = (0, columns * spacing[1], rows * spacing[0], 0)
-    ax.imshow(ct, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="nearest")
-    for mask, style in ((truth, TRUTH), (prediction, PREDICTION)):
+    grey = cv2.convertScaleAbs(np.clip(ct, low, high) - low, alpha=255 / (high - low))
+    how = cv2.INTER_AREA if size[0] < ct.shape[1] else cv2.INTER_LINEAR
+    picture = cv2.cvtColor(cv2.resize(grey, size, interpolation=how), cv2.COLOR_GRAY2RGB)
+    if heat is not None and heat.max() > FAINT * 255:
+        heat = cv2.resize(np.ascontiguousarray(heat), size, interpolation=cv2.INTER_LINEAR)
+        colours = (255 * matplotlib.colormaps[HEAT](np.arange(256))[:, :3]).astype(np.float32)
+        hot = heat > FAINT * 255
+        share = 0.2 + 0.4 * heat[hot, None] / 255
+        picture[hot] = (1 - share) * picture[hot] + share * colours[heat[hot]]
+    return picture
+
+
+def _draw_ruler(ax: Axes, width: float) -> None:
+    """A ruler in the lower right corner, of a round length of about a fifth of the picture's ``width`` in mm."""
+    length = max(each for each in (1, 2, 5, 10, 20, 50, 100) if each <= max(1.0, width / 4))
+    right, low = 0.97 * width, 0.035
+    place, rim = ax.get_xaxis_transform(), [withStroke(linewidth=4, foreground="black")]
+    style = {"color": "white", "linewidth": 2, "transform": place, "path_effects": rim}
+    ax.plot([right - length, right], [low, low], marker="|", markersize=8, markeredgewidth=2, **style)
+    ax.text(right - length / 2, low + 0.018, f"{length} mm", color="white", fontsize=9, ha="center", va="bottom",
+            transform=place, path_effects=rim)  # fmt: skip
+
+
+def _draw_heat_key(ax: Axes) -> None:
+    """What the heat map's colours mean, in the upper right corner."""
+    key = ax.inset_axes((0.8, 0.955, 0.15, 0.022))
+    key.imshow(np.linspace(0, 1, 128)[None], cmap=HEAT, aspect="auto", extent=(0, 1, 0, 1))
+    key.set(yticks=[], xticks=[])
+    for place, text, side in ((-0.05, "0", "right"), (1.05, "1", "left")):
+        key.text(place, 0.5, text, color="white", fontsize=9, ha=side, va="center", transform=key.transAxes)
+    key.text(0.5, -0.4, "tumour probability", color="white", fontsize=8, ha="center", va="top", transform=key.transAxes)
+
+
+def _draw_bar(ax: Axes, film: Film) -> matplotlib.lines.Line2D:
+    """The bar with the slices that hold truth (left half) and prediction (right half); returns the moving marker."""
+    count = len(film.ct)
+    # the first axial slice is the lowest; in other planes the film starts at the top of the bar
+    axial = film.places[0].startswith("z")
+    ax.set(xlim=(0, 1), ylim=(-0.5, count - 0.5) if axial else (count - 0.5, -0.5), facecolor="0.15", xticks=[])
+    ax.set_yticks([])
+    for mask, style, left in ((film.truth, TRUTH, 0.05), (film.prediction, PREDICTION, 0.52)):
         if mask is not None:
-            ax.plot(*outline(mask, spacing), **style)
-    if note:
-        ax.text(
-            0.02,
-            0.98,
-            note,
-            transform=ax.transAxes,
-            color="white",
-            va="top",
-            fontsize=9,
-            bbox={"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2},
-        )
-    ax.set_xlim(extent[:2])
-    ax.set_ylim(extent[2:])
+            held = np.flatnonzero(mask.any(axis=(1, 2)))
+            ax.barh(held, 0.43, left=left, height=1.0, color=style["color"], linewidth=0)
+    return ax.plot([0, 1], [0, 0], color="white", linewidth=2)[0]
 
 
-def add_legend(ax: Axes, truth: bool, prediction: bool) -> None:
-    """Name the contours once, below the picture, whether or not the first slice has any."""
-    styles = [style for style, there in ((TRUTH, truth), (PREDICTION, prediction)) if there]
-    if styles:
-        handles = [Line2D([], [], **style) for style in styles]
-        ax.legend(
-            handles=handles,
-            loc="lower left",
-            ncols=len(handles),
-            fontsize=9,
-            framealpha=0.6,
-            facecolor="black",
-            edgecolor="none",
-            labelcolor="white",
-            handlelength=3,
-        )
-
-
-def draw_gallery(
-    ct: np.ndarray,
-    spacing: Sequence[float],
-    indices: Sequence[int],
-    truth: np.ndarray | None = None,
-    prediction: np.ndarray | None = None,
-    window: str = "lung",
-    title: str = "",
-) -> Figure:
-    """Draw slices of a volume (slice, row, column) side by side; ``spacing`` is (slice, row, column) in mm."""
-    aspect = ct.shape[1] * spacing[1] / (ct.shape[2] * spacing[2])
-    size = (3.2 * len(indices), 3.2 * aspect + (0.3 if title else 0))
-    figure, axes = plt.subplots(1, len(indices), figsize=size, squeeze=False, layout="constrained")
-    for ax, index in zip(axes[0], indices, strict=True):
-        masks = [None if mask is None else mask[index] for mask in (truth, prediction)]
-        note = f"slice {index + 1}/{len(ct)}"
-        draw_slice(ax, ct[index], spacing[1:], *masks, window=window, note=note)
-        ax.set_axis_off()
-    add_legend(axes[0, 0], truth is not None, prediction is not None)
-    if title:
-        figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def animate(
-    ct: np.ndarray,
-    spacing: Sequence[float],
-    truth: np.ndarray | None = None,
-    prediction: np.ndarray | None = None,
-    window: str = "lung",
-    title: str = "",
-    z_mm: Sequence[float] | None = None,
-    progress: bool = True,
-) -> ArtistAnimation:
-    """Film a volume (slice, row, column) from the lowest slice to the highest, with celluloid.
-
-    ``spacing`` is (slice, row, column) in mm; ``z_mm`` the position of each slice, by
-    default its distance from the lowest.
-    """
-    heights = np.arange(len(ct)) * spacing[0] if z_mm is None else z_mm
-    aspect = ct.shape[1] * spacing[1] / (ct.shape[2] * spacing[2])
-    figure = plt.figure(figsize=(6.4, max(2.0, round(6.4 * aspect, 2))), dpi=100)
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.set_axis_off()
-    camera = Camera(figure)
-    for index in tqdm(range(len(ct)), desc=f"drawing {title}", unit="slice", leave=False, disable=not progress):
-        masks = [None if mask is None else mask[index] for mask in (truth, prediction)]
-        note = f"{title}   slice {index + 1}/{len(ct)}   z {heights[index]:.1f} mm".strip()
-        draw_slice(ax, ct[index], spacing[1:], *masks, window=window, note=note)
-        camera.snap()
-    add_legend(ax, truth is not None, prediction is not None)
-    animation = camera.animate(interval=100)
-    plt.close(figure)
-    return animation
-
-
-def save_video(animation: ArtistAnimation, path: Path, frames_per_second: int = 10) -> Path:
-    """Write an H.264 mp4 that players and browsers open (yuv420p, even sizes, index at the front).
-
-    Uses the ffmpeg that ships inside imageio-ffmpeg. Written to a temporary name and renamed.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    writer = FFMpegWriter(
-        frames_per_second,
-        codec="libx264",
-        extra_args=[
-            "-pix_fmt",
-            "yuv420p",
-            "-crf",
-            "20",
-            "-movflags",
-            "+faststart",
-            "-vf",
-            "pad=ceil(iw/2)*2:ceil(ih/2)*2",
-        ],
-    )
-    try:
-        animation.save(partial, writer=writer)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
-
-
-def case_video(
-    ct: np.ndarray,
-    spacing: Sequence[float],
-    path: Path,
-    truth: np.ndarray | None = None,
-    prediction: np.ndarray | None = None,
-    window: str = "lung",
-    title: str = "",
-    z_mm: Sequence[float] | None = None,
-    progress: bool = True,
-) -> Path:
-    """Film a patient and write the mp4: :func:`animate`, then :func:`save_video`."""
-    return save_video(animate(ct, spacing, truth, prediction, window, title, z_mm, progress), path)
-
-
-def film(
-    scan: Path,
-    folder: Path,
-    label: Path | None = None,
-    prediction: Path | None = None,
-    window: str = "lung",
-    progress: bool = True,
-) -> Path:
+def film_case(
+    scan: Path, folder: Path, label: Path | None = None, prediction: Path | None = None,
+    probability: Path | None = None, plane: str = "axial", window: str = "lung", slab_mm: float = 0.0,
+    ending: str = ".mp4", progress: bool = True,
+) -> Path:  # fmt: skip
     """Film a NIfTI scan with the masks given, into ``folder/<scan name>.mp4``; returns that path.
 
-    Raises :class:`ScanError` where a file cannot be used or a mask lies on another grid.
+    Another ``plane`` and a projection add to the name. ``probability`` is a file as ``lungseg predict
+    --probabilities`` writes it. Raises :class:`ScanError` where a file cannot be used or a mask
+    lies on another grid.
     """
     view = open_view(scan, truth=label, prediction=prediction)
+    if probability is not None:
+        view.masks["probability"] = _read_probability(probability, view)
     name = case_id(scan)
-    return case_video(
-        view.ct,
-        view.spacing,
-        Path(folder) / f"{name}.mp4",
-        view.masks.get("truth"),
-        view.masks.get("prediction"),
-        window,
-        name,
-        view.z_mm,
-        progress,
-    )
+    extra = [*([plane] if plane != "axial" else []), *([f"mip{slab_mm:g}"] if slab_mm else [])]
+    path = Path(folder) / ("_".join([name, *extra]) + ending)
+    return shoot(turn(view, plane), path, window, name, slab_mm, progress=progress)
+
+
+def _read_probability(path: Path, view: View) -> np.ndarray:
+    scan = read_scan(path)
+    values = oriented(scan.voxels, scan.affine)
+    if values.shape != view.ct.shape or values.min() < 0 or values.max() > 1.01:
+        raise ScanError(f"{path}: holds no probabilities on the grid of the scan; write them with 'lungseg predict'")
+    return np.rint(values * 255).astype(np.uint8)
