@@ -23,6 +23,13 @@ POSITION_MM = 0.5
 """By so much a slice may lie beside the mask's own; a tilted gantry's lie farther."""
 
 
+MAY_BE_EMPTY = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
+    "StudyTime",
+)  # fmt: skip
+"""What a DICOM-SEG repeats of patient and study, of type 2: it has to be there, with a value or without."""
+
+
 def save_segmentation(mask: np.ndarray, affine: np.ndarray, series: Series, path: Path) -> Path:
     """Write ``mask``, uint8 (x, y, z) on a grid with ``affine`` (4, 4) to RAS mm, as DICOM-SEG of ``series``.
 
@@ -34,7 +41,7 @@ def save_segmentation(mask: np.ndarray, affine: np.ndarray, series: Series, path
     path = Path(path)
     partial = path.with_name(f".partial-{path.name}")
     try:
-        headers = [pydicom.dcmread(each.path, stop_before_pixels=True) for each in slices]
+        headers = [_header(each) for each in slices]
         found = Segmentation(
             source_images=headers,
             pixel_array=np.ascontiguousarray(mask.transpose(2, 1, 0)),
@@ -58,6 +65,15 @@ def save_segmentation(mask: np.ndarray, affine: np.ndarray, series: Series, path
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def _header(file: Slice) -> pydicom.Dataset:
+    """Return a slice's header with empty values for what the standard wants to be there and anonymisers remove."""
+    header = pydicom.dcmread(file.path, stop_before_pixels=True)
+    for name in MAY_BE_EMPTY:
+        if name not in header:
+            setattr(header, name, "")
+    return header
 
 
 def _description() -> SegmentDescription:
