@@ -16,32 +16,20 @@ import numpy as np
 import pandas as pd
 
 from lungseg_helpers.devices import pick_device
-from lungseg_helpers.metrics import evaluate_pairs, lesions
+from lungseg_helpers.evaluation import evaluate_pairs
+from lungseg_helpers.overlay import add_legend, draw_slice
 from lungseg_helpers.predicting import predict_cases
 from lungseg_helpers.preprocessing import open_view
-from lungseg_helpers.scans import read_scan
 from lungseg_helpers.sources import Case, ensure_dataset, find_cases
-from lungseg_helpers.overlay import add_legend, draw_slice
 from lungseg_helpers.weights import SHIPPED_WEIGHTS, load_weights
 
 from .table import Row
 
 HERE = Path(__file__).parent
-LARGE_ML = 1.0
-"""Tumours above this volume are counted as ones that should be found."""
-
-
-def large_tumours(label: Path, prediction: Path) -> tuple[int, int]:
-    """How many tumours above :data:`LARGE_ML` a label holds, and how many of them the prediction touches."""
-    truth, predicted = read_scan(label, "label"), read_scan(prediction, "label")
-    numbers, count = lesions(truth.voxels)
-    sizes = np.bincount(numbers.ravel(), minlength=count + 1) * np.prod(truth.spacing) / 1000
-    large = {number for number in range(1, count + 1) if sizes[number] > LARGE_ML}
-    return len(large), len(large & set(np.unique(numbers[predicted.voxels > 0]).tolist()))
 
 
 def score_set(name: str, weights: Path, folder: Path) -> tuple[pd.DataFrame, dict[Case, Path]]:
-    """Predict and score a data set's labelled cases; the table has the columns of ``evaluate`` and three more."""
+    """Predict and score a data set's labelled cases; the table has the columns of ``evaluate`` and its own name."""
     network, recipe, roles = load_weights(weights)
     root = ensure_dataset(name)
     cases = [case for case in find_cases(root) if case.label is not None]
@@ -49,13 +37,11 @@ def score_set(name: str, weights: Path, folder: Path) -> tuple[pd.DataFrame, dic
         raise SystemExit(f"{weights}: was trained on the data set {root.name}, so its score there would mean nothing")
     written = dict(predict_cases(network, recipe, cases, folder / name, pick_device()))
     masks = {case: each.mask for case, each in written.items()}
-    table, problems = evaluate_pairs({case.id: (case.label, path) for case, path in masks.items()})
-    if problems:
-        raise SystemExit("\n".join(problems))
-    found = {case.id: large_tumours(case.label, path) for case, path in masks.items()}
-    table[["large", "large_found"]] = [found[id] for id in table.index]
-    table.insert(0, "set", name)
-    return table, masks
+    found = evaluate_pairs({case.id: (case.label, path) for case, path in masks.items()})
+    if found.problems:
+        raise SystemExit("\n".join(found.problems))
+    found.table.insert(0, "set", name)
+    return found.table, masks
 
 
 def draw_real(table: pd.DataFrame, masks: dict[Case, Path]) -> None:
@@ -85,13 +71,13 @@ def rows() -> list[Row]:
         real, masks = score_set("real", SHIPPED_WEIGHTS, Path(folder))
         draw_real(real, masks)
     pd.concat([phantoms, real]).round(3).to_csv(HERE / "shipped.csv")
-    share = phantoms["large_found"].sum() / phantoms["large"].sum()
+    share = phantoms["large_found"].sum() / phantoms["large_lesions"].sum()
     print(pd.concat([phantoms, real]).round(2).to_string(), file=sys.stderr)
     return [
         Row("shipped weights: Dice on phantoms", phantoms["dice"].mean(), "", target="at least 0.8",
             note=f"mean over {len(phantoms)} patients never seen; median {phantoms['dice'].median():.2f}"),
         Row("shipped weights: tumours over 1 mL found", 100 * share, "%", target="at least 90",
-            note=f"{phantoms['large_found'].sum()} of {phantoms['large'].sum()}, in phantoms"),
+            note=f"{phantoms['large_found'].sum()} of {phantoms['large_lesions'].sum()}, in phantoms"),
         Row("shipped weights: false components a phantom", phantoms["false_components"].mean(), "",
             note=f"median {phantoms['false_components'].median():.0f}"),
         *(Row(f"shipped weights: Dice on {id}", row["dice"], "", target="mean at least 0.5",

@@ -7,15 +7,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import preprocessing, shipped, throughput, training
+from benchmarks import inference, preprocessing, throughput, training
 from benchmarks.plain_way import PlainDataset, prepare_plainly
 from benchmarks.table import Row, keep, markdown, results_file
+from lungseg_helpers.inference import predict_case
 from lungseg_helpers.preprocessing import prepare
+from lungseg_helpers.weights import SHIPPED_WEIGHTS, load_weights
 
 
 @pytest.fixture(autouse=True)
@@ -84,17 +85,22 @@ def test_training_measures_three_sides_of_one_step(toy_case, toy_recipe, tmp_pat
         assert rate > 0 and host > 100
 
 
-def test_shipped_counts_large_tumours_only(tmp_path):
-    truth, predicted = np.zeros((20, 20, 20), np.uint8), np.zeros((20, 20, 20), np.uint8)
-    truth[2:13, 2:13, 2:13] = 1  # 1.3 mL at 1 mm
-    truth[16:19, 16:19, 16:19] = 1  # 0.03 mL
-    predicted[16:19, 16:19, 16:19] = 1
-    paths = []
-    for name, mask in (("truth", truth), ("none", predicted), ("touched", predicted | np.roll(truth, 5, 0))):
-        paths.append(tmp_path / f"{name}.nii.gz")
-        image = nib.Nifti1Image(mask, np.eye(4))
-        image.set_qform(np.eye(4), code=1)
-        image.set_sform(np.eye(4), code=1)
-        nib.save(image, paths[-1])
-    assert shipped.large_tumours(paths[0], paths[1]) == (1, 0)
-    assert shipped.large_tumours(paths[0], paths[2]) == (1, 1)
+def test_the_plain_loop_and_ours_find_the_same(toy_case, monkeypatch):
+    """With weights that have learned something, on a chest that both ways can read: nearly the same voxels."""
+    network, recipe, _ = load_weights(SHIPPED_WEIGHTS)
+    recipe = replace(recipe, threshold=0.5)
+    case = toy_case("a")
+    ours = predict_case(network, recipe, case).mask
+    plain = inference.predict_plainly(network, recipe, case)
+    assert ours.shape == plain.shape and ((ours > 0) != (plain > 0)).mean() < 0.02
+
+
+def test_inference_measures_every_side(toy_case, tmp_path, monkeypatch):
+    monkeypatch.setattr(inference, "ROUNDS", 1)
+    monkeypatch.setattr(inference, "LONG", 60)
+    case = toy_case("a")
+    found = [row for work in (inference.predicting, inference.sliding, inference.filming) for row in work(case)]
+    assert all(row.ours > 0 and row.reference > 0 and row.ratio > 0 for row in found)
+    assert {row.target for row in found} == {"at least 3", "at least 1"}
+    (memory,) = inference.memory(case)
+    assert 0.1 < memory.ours < 3

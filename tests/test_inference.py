@@ -7,19 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from lungseg_helpers.errors import ScanError
-from lungseg_helpers.inference import (
-    drop_small,
-    predict_case,
-    predict_cases,
-    predict_stack,
-    save_mask,
-    threshold_baseline,
-)
+from lungseg_helpers.inference import drop_small, predict_case, predict_stack, threshold_baseline
 from lungseg_helpers.metrics import dice
+from lungseg_helpers.predicting import save_mask
 from lungseg_helpers.preprocessing import make_stack
 from lungseg_helpers.scans import read_scan
-from lungseg_helpers.sources import Case
 from lungseg_helpers.unet import build_unet
 
 
@@ -57,13 +49,21 @@ def test_batches_do_not_change_the_answer(toy_case, toy_recipe, monkeypatch):
     np.testing.assert_allclose(one, many, atol=1e-3)
 
 
-def test_one_bad_scan_does_not_stop_the_others(toy_case, toy_recipe, tmp_path):
-    good = toy_case("good")
-    bad = Case("bad", tmp_path / "bad.nii.gz")
-    bad.image.write_text("no scan")
-    results = dict(predict_cases(Brightness(), toy_recipe, [bad, good], tmp_path / "out", progress=False))
-    assert isinstance(results[bad], ScanError) and "bad.nii.gz" in str(results[bad])
-    assert results[good].name == "good_pred.nii.gz" and results[good].is_file()
+def test_flips_average_the_scan_and_its_mirror_image(toy_case, toy_recipe, monkeypatch):
+    monkeypatch.setattr("lungseg_helpers.inference.choose_precision", lambda device: "32-true")
+
+    class Left(torch.nn.Module):
+        """Finds tumour in the left half of the picture, whatever is there."""
+
+        def forward(self, images):
+            logits = torch.full_like(images[:, :1], -50.0)
+            logits[..., : images.shape[3] // 2] = 50.0
+            return logits
+
+    stack = make_stack(toy_case(), toy_recipe)
+    plain, flipped = (predict_stack(Left(), toy_recipe, stack, flips=flips) for flips in (False, True))
+    assert set(np.unique(plain.round(6))) == {0.0, 1.0}
+    np.testing.assert_allclose(flipped, 0.5, atol=1e-6)
 
 
 def test_baseline_finds_the_lone_dense_ball(toy_case):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from lungseg_helpers.grids import from_grid
-from lungseg_helpers.inference import predict_case, save_mask
+from lungseg_helpers.inference import predict_case
 from lungseg_helpers.metrics import dice
 from lungseg_helpers.orientation import unoriented
 from lungseg_helpers.phantom import make_phantom
+from lungseg_helpers.predicting import save_mask
 from lungseg_helpers.preprocessing import make_stack
 from lungseg_helpers.recipes import PROFILES, get_recipe
 from lungseg_helpers.scans import read_scan
