@@ -12,9 +12,13 @@ import numpy as np
 from scipy import ndimage
 
 from .errors import ScanError
+from .recipes import AIR_HU
 
 LUNG_HU = -400
 """Below this a voxel is mostly air: half-way between lung tissue (about -800) and muscle (about 0)."""
+
+ROOM_HU = -940
+"""Air of a lower mean is the room's (-1000), of a higher one is a lung that a narrow field of view has cut open."""
 
 COARSE_MM = 4.0
 """Lungs are searched on a grid of about this spacing: their box needs no finer one."""
@@ -31,6 +35,10 @@ APEX_MM = 6.0
 """So far above the last wide slice air still counts: a tumour that fills an apex leaves it narrow."""
 
 
+IN_PLANE = np.stack([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))]) > 0
+"""Pixels of one plane that share a side belong together; planes do not."""
+
+
 def find_lungs(ct: np.ndarray, spacing: tuple[float, float, float], coarse_mm: float = COARSE_MM) -> np.ndarray:
     """Return the air inside the body, lungs and large airways, as bool on a grid of about ``coarse_mm``.
 
@@ -41,7 +49,8 @@ def find_lungs(ct: np.ndarray, spacing: tuple[float, float, float], coarse_mm: f
     air = ct[:: steps[0], :: steps[1], :: steps[2]] < LUNG_HU
     # the table and clothes are thin: without this they would fence off room air as if it were inside a body
     body = _largest(_opened(~air))
-    inside = fill_holes(body) & air
+    filled = fill_holes(body)
+    inside = air & (filled | _cut_open(ct[:: steps[0], :: steps[1], :: steps[2]], air & ~filled))
     labels, count = ndimage.label(inside)
     sizes = np.bincount(labels[inside], minlength=count + 1)
     return (sizes * np.prod(np.multiply(spacing, steps)) / 1000 >= MIN_LUNG_ML)[labels]
@@ -100,15 +109,29 @@ def _without_windpipe(lungs: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     return lungs[: wide[-1] + 1 + round(APEX_MM / spacing[0])] if len(wide) else lungs
 
 
+def _cut_open(ct: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """Return the parts of the air ``outside`` the body, in each plane, that are as dense as lung; (slice, row, column).
+
+    Where the field of view is narrower than the chest, a lung reaches the left or right edge of the slice, as
+    the room's air does. What reaches the front or the back edge is a blanket or the table's padding.
+    """
+    labels, count = ndimage.label(outside, IN_PLANE)
+    lung = np.ones(count + 1, bool)
+    lung[0] = False
+    lung[np.unique(labels[:, [0, -1]])] = False
+    if lung.any():
+        parts = np.flatnonzero(lung)
+        lung[parts] = ndimage.mean(np.maximum(ct, AIR_HU), labels, parts) > ROOM_HU
+    return lung[labels]
+
+
 def fill_holes(planes: np.ndarray) -> np.ndarray:
     """Fill what is enclosed in each plane: bool (slice, row, column), holes of 4-connected pixels.
 
     One labelling of the whole background instead of SciPy's ``binary_fill_holes`` plane by
     plane: the same result three times as fast.
     """
-    within_planes = np.zeros((3, 3, 3), bool)
-    within_planes[1] = ndimage.generate_binary_structure(2, 1)
-    labels, count = ndimage.label(~planes, within_planes)
+    labels, count = ndimage.label(~planes, IN_PLANE)
     open_to_edge = np.zeros(count + 1, bool)
     for side in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
         open_to_edge[side] = True

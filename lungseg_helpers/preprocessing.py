@@ -31,7 +31,7 @@ from .recipes import Recipe
 from .scans import Scan, read_scan
 from .sources import Case
 
-LAYOUT = 3
+LAYOUT = 4
 """Raised when what is written below changes, so that older stacks are made again."""
 
 STALE_SECONDS = 600

@@ -141,6 +141,19 @@ WRONG = {
         lambda a, b: (a & b).sum() / max(1, (a | b).sum()),
         lambda a, b: 2 * (a & b).sum() / max(1, a.sum() + b.sum()),
     ],
+    "count_found": [
+        lambda labels, predicted: labels.max(),
+        lambda labels, predicted: len(np.unique(labels[predicted > 0])),
+        lambda labels, predicted: ((labels > 0) & (predicted > 0)).sum(),
+        lambda labels, predicted: len(np.unique(labels[predicted == 1])) - 1,
+    ],
+    "choose_threshold": [
+        lambda scores: max(scores, key=lambda t: max(scores[t])),
+        lambda scores: int(np.argmax([np.mean(each) for each in scores.values()])),
+        lambda scores: max(scores, key=lambda t: np.mean(scores[t])),
+        lambda scores: max(np.mean(each) for each in scores.values()),
+        lambda scores: max(scores, key=lambda t: np.median(scores[t])),
+    ],
 }
 
 

@@ -45,6 +45,24 @@ def test_a_scan_that_ends_within_the_lungs_is_boxed_to_its_end():
     assert last == 50
 
 
+def test_a_narrow_field_of_view_that_cuts_the_lungs_keeps_them():
+    ct = chest()
+    narrow = ct[:, 20:130, 45:135]  # both lungs are cut: they began at column 27 and ended at 153
+    mask = lung_mask(narrow, SPACING)
+    assert mask[30, 55, 2] and mask[30, 55, 86] and not mask[30, 55, 45]
+    (first, last), _, columns = lung_box(narrow, SPACING, 10.0)
+    assert columns == (0, 90) and first == 10 - 4 and last >= APEX
+    # one lung alone, the other outside the picture
+    assert lung_mask(ct[:, 20:130, 20:60], SPACING)[30, 55, 36]
+
+
+def test_blankets_and_padding_that_reach_the_edge_are_no_lung():
+    ct = chest()
+    ct[:, 136:148, :] = -900  # the table's foam, from edge to edge behind the patient
+    ct[:, :14, 40:140] = -880  # a blanket on top
+    assert lung_box(ct, SPACING, 10.0) == lung_box(chest(), SPACING, 10.0)
+
+
 def test_no_lung_is_named():
     with pytest.raises(ScanError, match="nobody: no lung found"):
         lung_box(np.full((20, 60, 60), 30, np.int16), SPACING, 10.0, "nobody")
