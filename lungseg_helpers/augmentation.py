@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from .recipes import Augmentation
+from .recipe import Augmentation
 
 STEP = 4
 """A map names the place of every so many-th pixel."""
@@ -125,6 +125,7 @@ def draw_map(
         turn, scale = math.radians(rng.uniform(-settings.rotate_deg, settings.rotate_deg)), rng.uniform(*settings.scale)
         cosine, sine = math.cos(turn) / scale, math.sin(turn) / scale
         down, right = (rng.uniform(-settings.shift, settings.shift) * length for length in size)
+        down, right = (moved + settings.fixed_shift * length for moved, length in zip((down, right), size, strict=True))
         mirror = -1 if rng.random() < settings.flip_left_right else 1
     counts = [-(-length // step) + 2 for length in size]
     y, x = (

@@ -71,8 +71,8 @@ def _label_values(text: str | None) -> frozenset[int] | None:
     return values
 
 
-def _recipe(name: RecipeName | None, profile: Profile | None) -> Recipe:
-    return get_recipe(name and name.value, profile and profile.value)
+def _recipe(name: RecipeName | None, profile: Profile | None, faithful: bool = False) -> Recipe:
+    return get_recipe(name and name.value, profile and profile.value, faithful)
 
 
 @app.command()
@@ -193,6 +193,9 @@ def train(
     devices: Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) that train together.")] = 1,
     num_nodes: Annotated[int, typer.Option(min=1, help="Machines that train together; run this on each.")] = 1,
     start: Annotated[Path | None, typer.Option(help="Weights to begin from, instead of random ones.")] = None,
+    faithful: Annotated[
+        bool, typer.Option("--faithful", help="A reference project's recipe with its mistakes.")
+    ] = False,
 ) -> None:
     """Train a network and write its weights. An interrupted run goes on from its last epoch."""
     from dataclasses import replace
@@ -202,8 +205,7 @@ def train(
     from .training import is_first, train
     from .weights import run_dir
 
-    chosen = _recipe(recipe, profile)
-    chosen = chosen.varied(settings or ())
+    chosen = _recipe(recipe, profile, faithful).varied(settings or ())
     chosen = replace(chosen, epochs=epochs) if epochs else chosen
     split, stacks, problems = open_split(data, chosen)
     workers = loader_workers(device.value) if workers is None else workers

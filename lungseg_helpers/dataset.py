@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 from .augmentation import draw_map, fit_frame, follow, patch_centre, vary_context, vary_intensity
 from .errors import SplitError
 from .preprocessing import SliceStack, open_stack, prepare, stacks_dir
-from .recipes import AIR_HU, Recipe
+from .recipe import Recipe
 from .sources import ensure_dataset, find_cases
 
 ROLES = ("train", "validation", "test")
@@ -172,7 +172,7 @@ class SliceDataset(Dataset):
         where = draw_map(size, centre, settings, rng)
         window = where.window(shape)
         hu = read_hu(stack, index, recipe, window=window, **context)
-        image = recipe.intensity(follow(hu, where, AIR_HU, window))
+        image = recipe.intensity(follow(hu, where, recipe.border_hu, window))
         share = np.zeros((1, *size), np.uint8) if share is None else follow(share[None], where, 0, nearest=True)
         return vary_intensity(image, settings, rng) if settings else image, share
 
@@ -183,13 +183,19 @@ class OversamplingSampler(WeightedRandomSampler):
     Everything follows from ``seed`` and the epoch, which Lightning sets: epochs differ, and
     an interrupted run goes on with the draws that it would have had. Of several processes
     that train together, number ``rank`` of ``world`` takes every ``world``-th draw: together
-    they see exactly what one process would have seen.
+    they see exactly what one process would have seen. With ``repeated`` (loading processes, batch size)
+    seeds are as in a loader whose processes were forked with one state of the random numbers:
+    each process augments alike, and so does each epoch.
     """
 
-    def __init__(self, weights: np.ndarray, draws: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, weights: np.ndarray, draws: int, seed: int, rank: int = 0, world: int = 1,
+        repeated: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(weights.tolist(), draws, generator=torch.Generator())
         self.seed, self.epoch = seed, 0
         self.rank, self.world = rank, world
+        self.repeated = repeated
 
     def __len__(self) -> int:
         return self.num_samples // self.world
@@ -202,6 +208,9 @@ class OversamplingSampler(WeightedRandomSampler):
         self.generator.manual_seed(int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0]))
         for number, item in enumerate(super().__iter__()):
             seed = int(torch.randint(2**31, (), generator=self.generator))
+            if self.repeated:
+                processes, batch = self.repeated
+                seed = number // (processes * batch) * batch + number % batch
             if number % self.world == self.rank and number < len(self) * self.world:
                 yield item, seed
 
@@ -227,6 +236,17 @@ def tumour_weights(has_tumour: np.ndarray, tumour_fraction: float, patients: np.
     return weights
 
 
+def weighted_fraction(has_tumour: np.ndarray, weight: float) -> float:
+    """Return the share of draws that hold tumour where a slice with tumour weighs ``weight`` and another one 1.
+
+    0 stands for the inverse frequency: the weight at which both kinds are drawn equally often.
+    """
+    if not weight:
+        return 0.5
+    share = float(np.mean(has_tumour))
+    return weight * share / (weight * share + 1 - share)
+
+
 class LungDataModule(pl.LightningDataModule):
     """Training and validation loaders for prepared patients.
 
@@ -245,9 +265,14 @@ class LungDataModule(pl.LightningDataModule):
         self.validation_set = SliceDataset(validation, recipe)
 
     def train_dataloader(self) -> DataLoader:
-        held, patients = self.train_set.has_tumour, self.train_set.patients
-        weights = tumour_weights(held, self.recipe.tumour_fraction, patients)
-        sampler = OversamplingSampler(weights, self.recipe.slices_per_epoch, self.recipe.seed, *self._place())
+        recipe, held = self.recipe, self.train_set.has_tumour
+        if recipe.tumour_weight is None:
+            weights = tumour_weights(held, recipe.tumour_fraction, self.train_set.patients)
+        else:
+            weights = tumour_weights(held, weighted_fraction(held, recipe.tumour_weight))
+        draws = recipe.slices_per_epoch or len(held)
+        repeated = (recipe.same_seeds, recipe.batch_size) if recipe.same_seeds else None
+        sampler = OversamplingSampler(weights, draws, recipe.seed, *self._place(), repeated=repeated)
         return self._loader(self.train_set, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:

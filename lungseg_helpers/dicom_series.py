@@ -22,7 +22,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from .errors import ScanError
-from .recipes import AIR_HU
+from .recipe import AIR_HU
 
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"

@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import ScanError
 from .lungs import lung_box
-from .recipes import AIR_HU, Recipe
+from .recipe import AIR_HU, Recipe
 
 MAX_HU = 3071
 """Top of the 12-bit CT scale; metal and faulty voxels above it are clipped."""

@@ -20,7 +20,7 @@ from .grids import from_grid, mask_box, share_from_grid
 from .lungs import fill_holes, lung_mask
 from .orientation import oriented, oriented_spacing, unoriented
 from .preprocessing import SliceStack, scan_stack
-from .recipes import Recipe
+from .recipe import Recipe
 from .scans import Scan, read_scan
 from .sources import Case
 from .unet import UNet

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from .errors import ScanError
-from .recipes import AIR_HU
+from .recipe import AIR_HU
 
 LUNG_HU = -400
 """Below this a voxel is mostly air: half-way between lung tissue (about -800) and muscle (about 0)."""

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from skimage.measure import find_contours
 
 from .grids import mask_box
-from .recipes import WINDOWS
+from .recipe import WINDOWS
 
 TRUTH = {"color": "#56B4E9", "linestyle": "-", "linewidth": 1.6, "label": "truth"}
 PREDICTION = {"color": "#E69F00", "linestyle": (0, (4, 1.5)), "linewidth": 1.6, "label": "prediction"}

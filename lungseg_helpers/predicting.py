@@ -22,7 +22,7 @@ from .errors import LungsegError, ScanError, SourceError
 from .importing import ITK_ENDINGS, Found, find_scan, find_scans
 from .inference import Prediction, predict_case
 from .real_patients import write_nifti
-from .recipes import Recipe
+from .recipe import Recipe
 from .scans import Scan
 from .sources import Case, cases_of, find_cases
 from .unet import UNet

@@ -27,7 +27,7 @@ from .checking import label_on_grid, require_case
 from .errors import LungsegError, StackError
 from .grids import Grid, ct_to_grid, make_grid, mask_to_grid
 from .orientation import oriented, oriented_spacing, slice_heights
-from .recipes import Recipe
+from .recipe import Recipe
 from .scans import Scan, read_scan
 from .sources import Case
 

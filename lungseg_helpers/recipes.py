@@ -1,234 +1,110 @@
-"""Every choice of a pipeline in one frozen dataclass.
+"""The named recipes: the course's own, and those of five public student projects on the same task.
 
-A :class:`Recipe` says how HU become network input, how a scan is cropped and resized,
-which augmentation, network, loss, sampler and optimiser are used, and for how long.
-A profile (``laptop`` or ``gpu``) changes only sizes and budgets.
+The projects' values are what their code does, not what their texts say. Where the code does
+something that nobody can have meant, the recipe does what was meant; with ``faithful=True`` it
+does as the code does, so that a learner can measure what each mistake costs. All recipes
+share one split by patient. A profile (``laptop`` or ``gpu``) changes only sizes and budgets.
 """
 
 from __future__ import annotations
 
-import ast
+import math
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from .errors import RecipeError
+from .recipe import AIR_HU, WINDOWS, Augmentation, Intensity, Recipe
 
-AIR_HU = -1024
-"""HU that stands for air, and for everything outside the scanned field of view."""
-
-WINDOWS = {"lung": (-600, 1500), "mediastinum": (40, 400), "bone": (400, 1800)}
-"""Level and width in HU of the windows that radiologists read a chest CT in."""
+__all__ = ["AIR_HU", "FAITHFUL", "PROFILES", "RECIPES", "WINDOWS", "Augmentation", "Intensity", "Recipe", "get_recipe"]
 
 PROFILES = ("laptop", "gpu")
 
-OPTIONAL = ("pixel_mm", "patch", "augmentation")
-"""The settings that may be None."""
+WATER_HU = 0
+"""What a border of 0 means after HU were only divided."""
 
+DIVIDED = Intensity(low=AIR_HU, high=3071.0, shift=0.0, scale=3071.0)
+"""HU / 3071, as four of the five projects scale: air becomes -0.33 and soft tissue lies within 0.03 of 0."""
 
-@dataclass(frozen=True)
-class Intensity:
-    """A linear map from HU to network input: clip to [low, high], then (HU - shift) / scale.
+MOVES = Augmentation(
+    scale=(0.85, 1.15), rotate_deg=45.0, shift=0.0, flip_left_right=0.0,
+    elastic_alpha=(0.0, 40.0), elastic_sigma=(4.0, 8.0), elastic_probability=1.0,
+    brightness=0.0, contrast=0.0, noise=0.0, blur_probability=0.0, low_resolution_probability=0.0,
+    context_stretch=(1.0, 1.0), context_end=0.0,
+)  # fmt: skip
+"""Affine and elastic moves as the projects share them. Where imgaug's elastic transformation is called with its
+defaults, these are its present releases'."""
 
-    All four are in HU. The five reference projects and the course's own choice are all
-    of this form, so they differ in four numbers, not in code.
-    """
+BASELINE = Recipe(
+    name="baseline",
+    crop="first_30",
+    pixel_mm=None,
+    frame=(256, 256),
+    intensity=DIVIDED,
+    augmentation=MOVES,
+    context_mm=(0.0,),
+    patch=None,
+    tumour_weight=8.2,
+    widths=(64, 128, 256, 512),
+    norm="none",
+    upsampling="bilinear",
+    loss="bce",
+    learning_rate=1e-4,
+    weight_decay=0.0,  # AdamW without decay is Adam
+    batch_size=8,
+    slices_per_epoch=0,
+    epochs=30,
+    schedule="constant",
+    watched="val_loss",
+    averaged=False,
+    chosen_threshold=False,
+    smallest_ml=0.0,
+    reported="slices_soft",
+)
+"""JacobJ215/Lung-Cancer-Segmentation; the others are told by what they do otherwise."""
 
-    low: float = -1000.0
-    high: float = 400.0
-    shift: float = -1000.0
-    scale: float = 1400.0
-
-    def __call__(self, hu: np.ndarray) -> np.ndarray:
-        """Return ``hu`` (any shape, any numeric type) as float32 network input of the same shape."""
-        scaled = np.maximum(np.asarray(hu, np.float32), np.float32(self.low))  # a new array, so the rest is in place
-        np.minimum(scaled, np.float32(self.high), out=scaled)
-        scaled -= np.float32(self.shift)
-        scaled /= np.float32(self.scale)
-        return scaled
-
-    @property
-    def air(self) -> float:
-        """The network input that air becomes: what a border or an empty corner is filled with."""
-        return float(self(np.array([AIR_HU]))[0])
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How much a training slice is moved, bent and re-scaled. Zero or (1, 1) turns a part off.
-
-    Geometry moves image and mask together; intensity is of the image alone. Each part stands
-    for a way in which patients or scanners differ:
-
-    - ``scale`` (factor): small and large patients; ``rotate_deg`` (up to, either way) and ``shift``
-      (up to, share of the patch): how they lie on the table.
-    - ``flip_left_right`` (probability): a tumour is as likely in either lung. There is no flip of
-      front and back: no patient has the spine in front.
-    - ``elastic_…``: bodies bend. ``alpha`` is the strength and ``sigma`` the smoothness of the bend
-      in pixels; so smooth and weak that tissue is never torn.
-    - ``brightness`` and ``contrast`` (up to, of the input's range): scanners' calibration, contrast
-      agent. ``noise`` (up to, standard deviation): dose.
-    - ``blur`` (sigma in pixels): soft reconstruction kernels. ``low_resolution`` (factor): a larger
-      field of view on the same matrix.
-    - ``context_stretch`` moves the neighbouring slices closer or away: scans of 1 mm and of 5 mm
-      slices show a network quite different neighbours. ``context_end`` is the probability that the
-      scan is taken to end at this slice, above or below: a diaphragm must not be a tumour because
-      the scan begins in it.
-    """
-
-    scale: tuple[float, float] = (0.75, 1.3)
-    rotate_deg: float = 20.0
-    shift: float = 0.05
-    flip_left_right: float = 0.5
-    elastic_alpha: tuple[float, float] = (0.0, 100.0)
-    elastic_sigma: tuple[float, float] = (8.0, 14.0)
-    elastic_probability: float = 0.2
-    brightness: float = 0.04
-    contrast: float = 0.1
-    noise: float = 0.03
-    blur: tuple[float, float] = (0.4, 0.9)
-    blur_probability: float = 0.1
-    low_resolution: tuple[float, float] = (1.0, 1.8)
-    low_resolution_probability: float = 0.1
-    context_stretch: tuple[float, float] = (0.7, 2.0)
-    context_end: float = 0.1
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One complete pipeline. Lengths are in mm or pixels as named; seeds are integers.
-
-    ``crop`` is ``"lungs"`` (the lungs' bounding box plus ``crop_margin_mm``) or
-    ``"first_30"`` (drop the 30 most inferior slices, as the reference projects do).
-    ``pixel_mm`` is the in-plane spacing that slices are resampled to; with ``None``
-    every slice is stretched to ``frame`` (rows, columns) instead. ``context_mm`` lists
-    the distances from the slice to be segmented, along z, of the slices that the
-    network sees as channels. Training cuts ``patch`` (rows, columns) out of a slice, or
-    takes whole frames where it is None; everything else sees whole slices. ``norm``,
-    ``upsampling`` and ``initialisation`` are names of :mod:`~lungseg_helpers.unet`, ``loss`` one of
-    :mod:`~lungseg_helpers.losses`. ``batch_size`` is for one device. The learning rate's ``schedule``
-    is ``"cosine"`` (with warm-up) or ``"constant"``; training stops early once the validation Dice
-    has not risen for ``patience`` epochs (0: never), and keeps the ``keep_best`` best checkpoints.
-    A predicted component below ``smallest_ml`` is dropped (0: none); Task06's smallest tumour has 0.74 mL.
-    """
-
-    name: str = "course"
-    seed: int = 2026
-    # preprocessing
-    crop: str = "lungs"
-    crop_margin_mm: float = 10.0
-    pixel_mm: float | None = 1.25
-    frame: tuple[int, int] = (256, 288)
-    # data set
-    intensity: Intensity = field(default_factory=Intensity)
-    augmentation: Augmentation | None = field(default_factory=Augmentation)
-    context_mm: tuple[float, ...] = (-10.0, -5.0, 0.0, 5.0, 10.0)
-    patch: tuple[int, int] | None = (192, 224)
-    tumour_fraction: float = 0.5
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.2
-    # network
-    widths: tuple[int, ...] = (32, 64, 128, 256)
-    dropout: float = 0.0
-    norm: str = "batch"
-    upsampling: str = "bilinear_conv"
-    initialisation: str = "torch"
-    # training
-    loss: str = "dice_bce"
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-4
-    batch_size: int = 16
-    slices_per_epoch: int = 4000
-    epochs: int = 60
-    schedule: str = "cosine"
-    patience: int = 0
-    keep_best: int = 1
-    # evaluation
-    threshold: float = 0.5
-    smallest_ml: float = 0.3
-
-    def __post_init__(self) -> None:
-        if self.crop not in ("lungs", "first_30"):
-            raise RecipeError(f"recipe {self.name}: crop is {self.crop!r}; use 'lungs' or 'first_30'")
-        if 0.0 not in self.context_mm:
-            raise RecipeError(f"recipe {self.name}: context_mm {self.context_mm} lacks 0.0, the slice itself")
-        if self.schedule not in ("cosine", "constant"):
-            raise RecipeError(f"recipe {self.name}: schedule is {self.schedule!r}; use 'cosine' or 'constant'")
-        if not 0.0 < self.tumour_fraction < 1.0:
-            raise RecipeError(f"recipe {self.name}: tumour_fraction must lie between 0 and 1")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain numbers, strings, lists and dicts: what a checkpoint and JSON can hold."""
-        return _plain(asdict(self))
-
-    def varied(self, settings: Sequence[str]) -> Recipe:
-        """Return the recipe with settings such as ``"epochs=3"`` or ``"augmentation.noise=0"`` changed.
-
-        Values are Python literals; a word that is none is taken as text. Raises
-        :class:`RecipeError` for a setting that does not exist or a value of another kind.
-        """
-        values = self.to_dict()
-        for setting in settings:
-            name, equals, text = setting.partition("=")
-            *path, last = name.strip().split(".")
-            group = values
-            for part in path:
-                group = group.get(part) if isinstance(group, dict) else None
-            if not equals or not isinstance(group, dict) or last not in group:
-                raise RecipeError(f"no setting {setting!r}: write NAME=VALUE with one of: {', '.join(values)}")
-            try:
-                value = ast.literal_eval(text.strip())
-            except (ValueError, SyntaxError):
-                value = text.strip()
-            before = group[last]
-            if not (_same_kind(before, value) or (value is None and name.strip() in OPTIONAL)):
-                raise RecipeError(f"{setting!r}: {name} is {before!r} by default; give a value of that kind")
-            group[last] = _plain(value)
-        return Recipe.from_dict(values)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Recipe:
-        """Rebuild a recipe from :meth:`to_dict`.
-
-        Raises :class:`RecipeError` where a key is unknown, as in a checkpoint of another version.
-        """
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise RecipeError(f"recipe has unknown settings {unknown}: made by another version of the course?")
-        values = dict(values)
-        if isinstance(values.get("intensity"), dict):
-            values["intensity"] = Intensity(**values["intensity"])
-        if isinstance(values.get("augmentation"), dict):
-            values["augmentation"] = Augmentation(
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in values["augmentation"].items()}
-            )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
-def _same_kind(before: Any, value: Any) -> bool:
-    """Whether ``value`` may stand in place of ``before``: a whole number is a number, None left nothing to compare."""
-    if before is None:
-        return isinstance(value, int | float | tuple | list)
-    if isinstance(before, float):
-        return isinstance(value, int | float)
-    if isinstance(before, list):
-        return isinstance(value, list | tuple) and all(isinstance(each, int | float) for each in value)
-    return type(value) is type(before)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-RECIPES: dict[str, Recipe] = {"course": Recipe()}
+RECIPES: dict[str, Recipe] = {
+    "course": Recipe(),
+    # luissm01/lung-tumor-segmentation
+    "windowed": replace(
+        BASELINE, name="windowed", intensity=Intensity(-1350.0, 150.0, -1350.0, 1500.0), tumour_weight=8.0,
+        norm="batch", dropout=0.2, upsampling="bilinear_conv", initialisation="xavier", loss="dice_focal",
+        batch_size=12, epochs=100, watched="val_dice", patience=25, keep_best=3, reported="volumes_mean",
+    ),
+    # jbbobant/medical-image-analysis
+    "lungnet": replace(
+        BASELINE, name="lungnet",
+        augmentation=replace(MOVES, shift=0.15, elastic_alpha=(0.0, 5.0), elastic_sigma=(0.25, 0.25)),
+        tumour_weight=0.0, upsampling="bilinear_aligned", batch_size=16, epochs=50, watched="val_dice", patience=10,
+        keep_best=3, reported="batches_with_epsilon",
+    ),
+    # tsangchriss/lung_tumor_segmentation, whose network and metric are not published: the baseline's stand in
+    "oversampled": replace(BASELINE, name="oversampled", tumour_weight=8.5, reported="patients_mean"),
+    # rbhardwaj2186/Lung_Tumor_Segmentation
+    "classic": replace(BASELINE, name="classic", tumour_weight=8.5, reported="pooled_soft"),
+    "baseline": BASELINE,
+}  # fmt: skip
 """The named recipes, at the size and budget of the ``gpu`` profile."""
+
+
+def _probability(logit: float) -> float:
+    """What a threshold means that was meant for probabilities and is applied to logits."""
+    return 1 / (1 + math.exp(-logit))
+
+
+_MISTAKES = {"border_hu": WATER_HU, "same_seeds": 4, "threshold": _probability(0.5)}
+
+FAITHFUL: dict[str, dict[str, Any]] = {
+    # its window maps the lower edge to 0, so a border of 0 is right there: -1350 HU, as good as air
+    "windowed": {"same_seeds": 4, "threshold": _probability(0.2)},
+    # its Dice is of probabilities
+    "lungnet": {"border_hu": WATER_HU, "same_seeds": 4},
+    "oversampled": _MISTAKES,
+    "classic": _MISTAKES | {"augmentation": replace(MOVES, fixed_shift=0.15)},
+    "baseline": _MISTAKES,
+}
+"""What the projects' code does and nobody can have meant: corners of water, four loading processes that draw the same
+augmentations in every epoch, logits cut where probabilities were meant, and one fixed shift."""
 
 _LAPTOP = {
     "course": {
@@ -240,14 +116,20 @@ _LAPTOP = {
         "slices_per_epoch": 3600,
         "epochs": 8,
     },
+    **{
+        name: {"frame": (128, 128), "widths": (16, 32, 64, 128), "slices_per_epoch": 2400, "epochs": 8}
+        for name in RECIPES
+        if name != "course"
+    },
 }
 
 
-def get_recipe(name: str | None = None, profile: str | None = None) -> Recipe:
-    """Return the named recipe in the given profile.
+def get_recipe(name: str | None = None, profile: str | None = None, faithful: bool = False) -> Recipe:
+    """Return the named recipe in the given profile; ``faithful`` with the mistakes of :data:`FAITHFUL`.
 
     ``name`` defaults to ``LUNGSEG_RECIPE`` or ``"course"``; ``profile`` to
-    ``LUNGSEG_PROFILE`` or ``"laptop"``. Raises :class:`RecipeError` for an unknown name.
+    ``LUNGSEG_PROFILE`` or ``"laptop"``. Raises :class:`RecipeError` for an unknown name, and
+    where ``faithful`` is asked of a recipe that has no mistakes on record.
     """
     name = name or os.environ.get("LUNGSEG_RECIPE") or "course"
     profile = profile or os.environ.get("LUNGSEG_PROFILE") or "laptop"
@@ -256,4 +138,7 @@ def get_recipe(name: str | None = None, profile: str | None = None) -> Recipe:
     if profile not in PROFILES:
         raise RecipeError(f"no profile called {profile!r}; use one of: {', '.join(PROFILES)}")
     recipe = RECIPES[name]
-    return replace(recipe, **_LAPTOP.get(name, {})) if profile == "laptop" else recipe
+    if faithful and name not in FAITHFUL:
+        raise RecipeError(f"the recipe {name!r} has no mistakes to be faithful to; those of {', '.join(FAITHFUL)} have")
+    changes = (FAITHFUL[name] if faithful else {}) | (_LAPTOP[name] if profile == "laptop" else {})
+    return replace(recipe, name=f"{name}_faithful" if faithful else name, **changes)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .errors import RecipeError, TrainingError
 from .losses import LOSSES
-from .recipes import Recipe
+from .recipe import Recipe
 from .unet import build_unet
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -24,7 +24,7 @@ from .callbacks import MovingAverage, PanelLogger, ProgressBar
 from .dataset import LungDataModule, Split
 from .devices import choose_precision, pick_device
 from .errors import RecipeError, SplitError, TrainingError
-from .recipes import Recipe
+from .recipe import Recipe
 from .segmenter import LungSegmenter, best_threshold
 from .unet import UNet
 from .weights import load_weights, save_weights
@@ -36,7 +36,7 @@ def build_trainer(
 ) -> pl.Trainer:  # fmt: skip
     """Build the Trainer that writes a run to ``run``: TensorBoard curves and checkpoints.
 
-    ``checkpoints/best-….ckpt`` are the ``recipe.keep_best`` ones of highest validation Dice,
+    ``checkpoints/best-….ckpt`` are the ``recipe.keep_best`` ones of highest validation Dice (or lowest loss),
     ``checkpoints/last.ckpt`` is what an interrupted run goes on from. With several
     ``devices`` or ``nodes`` Lightning's ``ddp`` strategy starts one process for each
     device; gradients are averaged over all.
@@ -45,17 +45,16 @@ def build_trainer(
     # files in use are named by epoch and Dice, so that keeping several never overwrites one
     name = "best-{epoch:03d}-{val_dice:.3f}"
     folder = run / "checkpoints"
-    kept = [
-        MovingAverage(),
-        ModelCheckpoint(
-            folder, name, monitor="val_dice", mode="max", save_top_k=recipe.keep_best, enable_version_counter=False
-        ),
+    best = {"monitor": recipe.watched, "mode": "max" if recipe.watched == "val_dice" else "min"}
+    kept: list[pl.Callback] = [MovingAverage()] if recipe.averaged else []
+    kept += [
+        ModelCheckpoint(folder, name, save_top_k=recipe.keep_best, enable_version_counter=False, **best),
         ModelCheckpoint(folder, "last", enable_version_counter=False),
     ]
     if recipe.schedule != "constant":
         kept.append(LearningRateMonitor("step"))
     if recipe.patience:
-        kept.append(EarlyStopping("val_dice", patience=recipe.patience, mode="max"))
+        kept.append(EarlyStopping(**best, patience=recipe.patience))
     return pl.Trainer(
         accelerator="gpu" if pick_device(device) == "cuda" else "cpu",
         devices=devices,
@@ -120,7 +119,7 @@ def train(
     if trainer.is_global_zero:
         pd.DataFrame(module.history).to_csv(run / "curves.csv", index=False)
         best = _read(Path(trainer.checkpoint_callback.best_model_path))
-        threshold, _ = best_threshold(best["counts"])
+        threshold = best_threshold(best["counts"])[0] if recipe.chosen_threshold else recipe.threshold
         state = {key.removeprefix("network."): value for key, value in best["state_dict"].items()}
         save_weights(weights, replace(recipe, threshold=threshold), state, roles)
     return weights

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import RecipeError
-from .recipes import Recipe
+from .recipe import Recipe
 
 PRIOR = 0.01
 """The tumour probability that an untrained network starts from: about that of a pixel in a tumour slice."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import WeightsError
-from .recipes import Recipe
+from .recipe import Recipe
 from .sources import dataset_root
 from .unet import UNet, build_unet
 

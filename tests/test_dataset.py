@@ -15,10 +15,11 @@ from lungseg_helpers.dataset import (
     read_hu,
     split_patients,
     tumour_weights,
+    weighted_fraction,
 )
 from lungseg_helpers.errors import SplitError
 from lungseg_helpers.preprocessing import make_stack
-from lungseg_helpers.recipes import Augmentation, Recipe
+from lungseg_helpers.recipes import DIVIDED, Augmentation, Recipe, get_recipe
 
 
 @pytest.fixture
@@ -169,3 +170,52 @@ def test_a_bad_case_keeps_everyone_else_in_their_role(toy_case, toy_recipe, tmp_
     assert again == split and len(problems) == 1 and bad.id in problems[0]
     assert [each.id for each in fewer["test"]] == [each.id for each in stacks["test"]]
     assert len(fewer["train"]) == len(stacks["train"]) - 1
+
+
+def test_a_tumour_slice_weighs_what_the_recipe_says(toy_case, toy_recipe):
+    stacks = [make_stack(toy_case(), toy_recipe)]
+    recipe = replace(toy_recipe, tumour_weight=8.0, slices_per_epoch=0)
+    sampler = LungDataModule(stacks, stacks, recipe).train_dataloader().sampler
+    held = SliceDataset(stacks, recipe).has_tumour
+    assert len(sampler) == len(held), "an epoch of 0 slices has as many as there are"
+    weights = np.array(sampler.weights)
+    assert weights[held].max() == weights[held].min() == pytest.approx(8 * weights[~held].max())
+    assert weights[held].sum() / weights.sum() == pytest.approx(weighted_fraction(held, 8.0))
+    assert weighted_fraction(held, 0.0) == 0.5, "inverse frequency"
+    even = (~held).sum() / held.sum()
+    assert weighted_fraction(held, even) == pytest.approx(0.5)
+
+
+def test_forked_processes_augment_alike_where_the_recipe_says_so(toy_case, toy_recipe):
+    stacks = [make_stack(toy_case(), toy_recipe)]
+    recipe = replace(toy_recipe, same_seeds=2, batch_size=4, slices_per_epoch=16)
+    sampler = LungDataModule(stacks, stacks, recipe).train_dataloader().sampler
+    first = list(sampler)
+    seeds = np.array([seed for _, seed in first]).reshape(4, 4)
+    np.testing.assert_array_equal(seeds[0], seeds[1])
+    np.testing.assert_array_equal(seeds[2], seeds[3])
+    assert len(set(seeds.ravel().tolist())) == 8
+    sampler.set_epoch(1)
+    again = list(sampler)
+    assert [seed for _, seed in again] == [seed for _, seed in first]
+    assert [item for item, _ in again] != [item for item, _ in first], "which slices are drawn differs all the same"
+
+
+@pytest.mark.parametrize("border_hu", [-1024, 0])
+def test_borders_are_filled_with_what_the_recipe_says(stack, toy_recipe, border_hu):
+    moves = replace(get_recipe("baseline").augmentation, scale=(0.5, 0.5), elastic_probability=0.0)
+    recipe = replace(toy_recipe, augmentation=moves, border_hu=border_hu, patch=None, intensity=DIVIDED)
+    image, _, _ = SliceDataset([stack], recipe)[20, 1]
+    assert image[:, 0, 0].numpy() == pytest.approx(border_hu / 3071, abs=1e-6)
+
+
+def test_a_fixed_shift_moves_every_slice_alike(stack, toy_recipe):
+    still = replace(
+        get_recipe("baseline").augmentation, scale=(1.0, 1.0), rotate_deg=0.0, elastic_probability=0.0, shift=0.0
+    )
+    plain, shifted = (replace(toy_recipe, patch=None, augmentation=replace(still, fixed_shift=by)) for by in (0, 0.25))
+    asked = ((plain, 1), (shifted, 1), (shifted, 2))
+    images = [SliceDataset([stack], recipe)[20, seed][0][1] for recipe, seed in asked]
+    torch.testing.assert_close(images[1], images[2])
+    rows, columns = (side // 4 for side in toy_recipe.frame)
+    torch.testing.assert_close(images[1][rows:, columns:], images[0][:-rows, :-columns], atol=1e-5, rtol=0)

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lungseg_helpers import dice_definitions
 from lungseg_helpers.errors import RecipeError
-from lungseg_helpers.recipes import RECIPES, Intensity, Recipe, get_recipe
+from lungseg_helpers.recipes import AIR_HU, FAITHFUL, PROFILES, RECIPES, WATER_HU, Intensity, Recipe, get_recipe
 
 
 @pytest.mark.parametrize("profile", ["laptop", "gpu"])
@@ -17,10 +18,68 @@ def test_recipe_survives_json(name, profile):
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
 
-def test_profiles_change_only_sizes_and_budgets():
-    small, large = get_recipe("course", "laptop"), get_recipe("course", "gpu")
+@pytest.mark.parametrize("name", RECIPES)
+def test_profiles_change_only_sizes_and_budgets(name):
+    small, large = get_recipe(name, "laptop"), get_recipe(name, "gpu")
     differing = {key for key, value in small.to_dict().items() if value != large.to_dict()[key]}
     assert differing <= {"pixel_mm", "frame", "patch", "widths", "slices_per_epoch", "epochs", "batch_size"}
+
+
+TABLE = {
+    # name: intensity, scale, shift, rotation, elastic α and σ, widths, norm, dropout, initialisation, upsampling, loss,
+    # batch, epochs, patience, watched, kept, weight of a tumour slice (0: inverse frequency)
+    "windowed": ((-1350, 150), (0.85, 1.15), 0.0, 45, (0, 40), (4, 8), "batch", 0.2, "xavier", "bilinear_conv",
+                 "dice_focal", 12, 100, 25, "val_dice", 3, 8.0),
+    "lungnet": ((-1024, 3071), (0.85, 1.15), 0.15, 45, (0, 5), (0.25, 0.25), "none", 0.0, "torch", "bilinear_aligned",
+                "bce", 16, 50, 10, "val_dice", 3, 0.0),
+    "oversampled": ((-1024, 3071), (0.85, 1.15), 0.0, 45, (0, 40), (4, 8), "none", 0.0, "torch", "bilinear",
+                    "bce", 8, 30, 0, "val_loss", 1, 8.5),
+    "classic": ((-1024, 3071), (0.85, 1.15), 0.0, 45, (0, 40), (4, 8), "none", 0.0, "torch", "bilinear",
+                "bce", 8, 30, 0, "val_loss", 1, 8.5),
+    "baseline": ((-1024, 3071), (0.85, 1.15), 0.0, 45, (0, 40), (4, 8), "none", 0.0, "torch", "bilinear",
+                 "bce", 8, 30, 0, "val_loss", 1, 8.2),
+}  # fmt: skip
+"""What is known of the reference projects' code, row by row as it was read."""
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_reference_recipes_are_as_read(name):
+    recipe = get_recipe(name, "gpu")
+    moves = recipe.augmentation
+    assert TABLE[name] == (
+        (recipe.intensity.low, recipe.intensity.high), moves.scale, moves.shift, moves.rotate_deg, moves.elastic_alpha,
+        moves.elastic_sigma, recipe.norm, recipe.dropout, recipe.initialisation, recipe.upsampling, recipe.loss,
+        recipe.batch_size, recipe.epochs, recipe.patience, recipe.watched, recipe.keep_best, recipe.tumour_weight,
+    )  # fmt: skip
+    # what all five share
+    assert (recipe.crop, recipe.pixel_mm, recipe.frame, recipe.patch) == ("first_30", None, (256, 256), None)
+    assert recipe.widths == (64, 128, 256, 512) and recipe.context_mm == (0.0,)
+    assert (recipe.learning_rate, recipe.weight_decay, recipe.schedule) == (1e-4, 0.0, "constant")
+    assert not recipe.averaged and not recipe.chosen_threshold and recipe.smallest_ml == 0
+    assert moves.flip_left_right == moves.noise == moves.brightness == moves.contrast == 0
+    assert callable(getattr(dice_definitions, recipe.reported))
+
+
+def test_scaling_of_the_reference_recipes():
+    window = get_recipe("windowed", "gpu").intensity
+    assert window(np.array([-1350, -600, 150])) == pytest.approx([0, 0.5, 1])
+    divided = get_recipe("baseline", "gpu").intensity
+    assert divided(np.array([-2048, 0, 3071])) == pytest.approx([-1024 / 3071, 0, 1])
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", FAITHFUL)
+def test_mistakes_are_off_unless_asked_for(name, profile):
+    meant, faithful = get_recipe(name, profile), get_recipe(name, profile, faithful=True)
+    assert (meant.border_hu, meant.same_seeds, meant.threshold) == (AIR_HU, 0, 0.5)
+    assert faithful.same_seeds == 4 and faithful.name == f"{name}_faithful"
+    assert (faithful.border_hu == WATER_HU) == (name != "windowed")
+    logit = {"windowed": 0.2, "lungnet": 0.0}.get(name, 0.5)
+    assert np.log(faithful.threshold / (1 - faithful.threshold)) == pytest.approx(logit, abs=1e-9)
+    assert meant.augmentation.fixed_shift == 0
+    assert faithful.augmentation.fixed_shift == (0.15 if name == "classic" else 0)
+    with pytest.raises(RecipeError, match="no mistakes"):
+        get_recipe("course", profile, faithful=True)
 
 
 def test_intensity_clips_and_scales():
@@ -39,7 +98,9 @@ def test_environment_chooses(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"crop": "halves"}, {"context_mm": (3.0,)}, {"tumour_fraction": 1.0}], ids=lambda wrong: next(iter(wrong))
+    "wrong",
+    [{"crop": "halves"}, {"context_mm": (3.0,)}, {"tumour_fraction": 1.0}, {"watched": "the sky"}],
+    ids=lambda wrong: next(iter(wrong))
 )
 def test_impossible_values_are_refused(wrong):
     with pytest.raises(RecipeError):

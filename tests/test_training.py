@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from toy import SHAPE
 
 from lungseg_helpers.callbacks import AVERAGING, fullest_slices, moving_average
 from lungseg_helpers.dataset import LungDataModule, Split
@@ -21,6 +22,7 @@ from lungseg_helpers.errors import RecipeError, SplitError, TrainingError, Weigh
 from lungseg_helpers.inference import predict_stack
 from lungseg_helpers.metrics import dice
 from lungseg_helpers.preprocessing import make_stack
+from lungseg_helpers.recipes import FAITHFUL, get_recipe
 from lungseg_helpers.segmenter import THRESHOLDS, LungSegmenter, best_threshold, patient_dice, warm_cosine
 from lungseg_helpers.training import train
 from lungseg_helpers.weights import load_weights
@@ -242,3 +244,23 @@ def test_loading_processes_follow_the_cores(monkeypatch):
         assert loader_workers("cpu") == workers
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert loader_workers("auto") == 6
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+@pytest.mark.parametrize("name", FAITHFUL)
+def test_reference_recipes_train_as_they_are_written(toy_case, tmp_path, name, faithful):
+    recipe = replace(
+        get_recipe(name, "laptop", faithful), frame=(32, 32), widths=(4, 8), slices_per_epoch=8, epochs=2, batch_size=4
+    )
+    assert len(make_stack(toy_case("a"), recipe).ct) == SHAPE[2] - 30
+    recipe = replace(recipe, crop="lungs")  # the toy's tumour lies in the slices that are dropped
+    stack = make_stack(toy_case("a"), recipe)
+    path = train(LungDataModule([stack], [stack], recipe), SPLIT, tmp_path / "run", "cpu", progress=False)
+    kept = load_weights(path)[1]
+    assert kept == recipe, "its threshold is its own, not one that validation chose"
+    curves = pd.read_csv(tmp_path / "run" / "curves.csv")
+    best = torch.load(next((tmp_path / "run" / "checkpoints").glob("best-*.ckpt")), weights_only=True)
+    if recipe.watched == "val_loss":
+        assert best["epoch"] == curves["validation_loss"].argmin()
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert "current_model_state" not in last, "no moving average is kept"

@@ -1,0 +1,245 @@
+"""Every choice of a pipeline in one frozen dataclass.
+
+A :class:`Recipe` says how HU become network input, how a scan is cropped and resized,
+which augmentation, network, loss, sampler and optimiser are used, and for how long. Those
+that have names are in :mod:`~lungseg_helpers.recipes`.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from .errors import RecipeError
+
+AIR_HU = -1024
+"""HU that stands for air, and for everything outside the scanned field of view."""
+
+WINDOWS = {"lung": (-600, 1500), "mediastinum": (40, 400), "bone": (400, 1800)}
+"""Level and width in HU of the windows that radiologists read a chest CT in."""
+
+OPTIONAL = ("pixel_mm", "patch", "augmentation", "tumour_weight")
+"""The settings that may be None."""
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """A linear map from HU to network input: clip to [low, high], then (HU - shift) / scale.
+
+    All four are in HU. The five reference projects and the course's own choice are all
+    of this form, so they differ in four numbers, not in code.
+    """
+
+    low: float = -1000.0
+    high: float = 400.0
+    shift: float = -1000.0
+    scale: float = 1400.0
+
+    def __call__(self, hu: np.ndarray) -> np.ndarray:
+        """Return ``hu`` (any shape, any numeric type) as float32 network input of the same shape."""
+        scaled = np.maximum(np.asarray(hu, np.float32), np.float32(self.low))  # a new array, so the rest is in place
+        np.minimum(scaled, np.float32(self.high), out=scaled)
+        scaled -= np.float32(self.shift)
+        scaled /= np.float32(self.scale)
+        return scaled
+
+    @property
+    def air(self) -> float:
+        """The network input that air becomes: what a border or an empty corner is filled with."""
+        return float(self(np.array([AIR_HU]))[0])
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How much a training slice is moved, bent and re-scaled. Zero or (1, 1) turns a part off.
+
+    Geometry moves image and mask together; intensity is of the image alone. Each part stands
+    for a way in which patients or scanners differ:
+
+    - ``scale`` (factor): small and large patients; ``rotate_deg`` (up to, either way) and ``shift``
+      (up to, share of the patch): how they lie on the table.
+    - ``flip_left_right`` (probability): a tumour is as likely in either lung. There is no flip of
+      front and back: no patient has the spine in front.
+    - ``elastic_…``: bodies bend. ``alpha`` is the strength and ``sigma`` the smoothness of the bend
+      in pixels; so smooth and weak that tissue is never torn.
+    - ``brightness`` and ``contrast`` (up to, of the input's range): scanners' calibration, contrast
+      agent. ``noise`` (up to, standard deviation): dose.
+    - ``blur`` (sigma in pixels): soft reconstruction kernels. ``low_resolution`` (factor): a larger
+      field of view on the same matrix.
+    - ``fixed_shift`` (share of the patch, down and to the right) moves every slice alike: a mistake of one
+      of the reference projects, kept so that its cost can be measured.
+    - ``context_stretch`` moves the neighbouring slices closer or away: scans of 1 mm and of 5 mm
+      slices show a network quite different neighbours. ``context_end`` is the probability that the
+      scan is taken to end at this slice, above or below: a diaphragm must not be a tumour because
+      the scan begins in it.
+    """
+
+    scale: tuple[float, float] = (0.75, 1.3)
+    rotate_deg: float = 20.0
+    shift: float = 0.05
+    fixed_shift: float = 0.0
+    flip_left_right: float = 0.5
+    elastic_alpha: tuple[float, float] = (0.0, 100.0)
+    elastic_sigma: tuple[float, float] = (8.0, 14.0)
+    elastic_probability: float = 0.2
+    brightness: float = 0.04
+    contrast: float = 0.1
+    noise: float = 0.03
+    blur: tuple[float, float] = (0.4, 0.9)
+    blur_probability: float = 0.1
+    low_resolution: tuple[float, float] = (1.0, 1.8)
+    low_resolution_probability: float = 0.1
+    context_stretch: tuple[float, float] = (0.7, 2.0)
+    context_end: float = 0.1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One complete pipeline. Lengths are in mm or pixels as named; seeds are integers.
+
+    ``crop`` is ``"lungs"`` (the lungs' bounding box plus ``crop_margin_mm``) or
+    ``"first_30"`` (drop the 30 most inferior slices, as the reference projects do).
+    ``pixel_mm`` is the in-plane spacing that slices are resampled to; with ``None``
+    every slice is stretched to ``frame`` (rows, columns) instead. ``context_mm`` lists
+    the distances from the slice to be segmented, along z, of the slices that the
+    network sees as channels. Training cuts ``patch`` (rows, columns) out of a slice, or
+    takes whole frames where it is None; everything else sees whole slices. ``norm``,
+    ``upsampling`` and ``initialisation`` are names of :mod:`~lungseg_helpers.unet`, ``loss`` one of
+    :mod:`~lungseg_helpers.losses`. ``batch_size`` is for one device. The learning rate's ``schedule``
+    is ``"cosine"`` (with warm-up) or ``"constant"``; training stops early once the validation Dice
+    has not risen for ``patience`` epochs (0: never), and keeps the ``keep_best`` best checkpoints.
+    A predicted component below ``smallest_ml`` is dropped (0: none); Task06's smallest tumour has 0.74 mL.
+
+    The rest is there for what the reference projects do otherwise. ``border_hu`` fills what augmentation
+    moves in from outside the slice. With ``tumour_weight`` a slice with tumour is drawn so many times as
+    often as one without (0: as often as there are fewer of them), instead of by ``tumour_fraction`` and
+    patient. An epoch of 0 slices has as many as there are. ``same_seeds`` is the number of loading processes
+    that all draw the same augmentations, in every epoch anew (0: none do). ``watched`` is what checkpoints and early
+    stopping go by, ``val_dice`` or ``val_loss``; without ``averaged`` the last weights are kept instead of their moving
+    average; without ``chosen_threshold`` the ``threshold`` is taken as it is, instead of chosen on validation patients.
+    ``reported`` names the function of :mod:`~lungseg_helpers.dice_definitions` that the project calls Dice.
+    """
+
+    name: str = "course"
+    seed: int = 2026
+    # preprocessing
+    crop: str = "lungs"
+    crop_margin_mm: float = 10.0
+    pixel_mm: float | None = 1.25
+    frame: tuple[int, int] = (256, 288)
+    # data set
+    intensity: Intensity = field(default_factory=Intensity)
+    augmentation: Augmentation | None = field(default_factory=Augmentation)
+    context_mm: tuple[float, ...] = (-10.0, -5.0, 0.0, 5.0, 10.0)
+    patch: tuple[int, int] | None = (192, 224)
+    border_hu: float = AIR_HU
+    tumour_fraction: float = 0.5
+    tumour_weight: float | None = None
+    same_seeds: int = 0
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.2
+    # network
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    dropout: float = 0.0
+    norm: str = "batch"
+    upsampling: str = "bilinear_conv"
+    initialisation: str = "torch"
+    # training
+    loss: str = "dice_bce"
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-4
+    batch_size: int = 16
+    slices_per_epoch: int = 4000
+    epochs: int = 60
+    schedule: str = "cosine"
+    patience: int = 0
+    keep_best: int = 1
+    watched: str = "val_dice"
+    averaged: bool = True
+    # evaluation
+    threshold: float = 0.5
+    chosen_threshold: bool = True
+    smallest_ml: float = 0.3
+    reported: str = "patients_mean"
+
+    def __post_init__(self) -> None:
+        if self.crop not in ("lungs", "first_30"):
+            raise RecipeError(f"recipe {self.name}: crop is {self.crop!r}; use 'lungs' or 'first_30'")
+        if 0.0 not in self.context_mm:
+            raise RecipeError(f"recipe {self.name}: context_mm {self.context_mm} lacks 0.0, the slice itself")
+        if self.schedule not in ("cosine", "constant"):
+            raise RecipeError(f"recipe {self.name}: schedule is {self.schedule!r}; use 'cosine' or 'constant'")
+        if self.watched not in ("val_dice", "val_loss"):
+            raise RecipeError(f"recipe {self.name}: watched is {self.watched!r}; use 'val_dice' or 'val_loss'")
+        if not 0.0 < self.tumour_fraction < 1.0:
+            raise RecipeError(f"recipe {self.name}: tumour_fraction must lie between 0 and 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers, strings, lists and dicts: what a checkpoint and JSON can hold."""
+        return _plain(asdict(self))
+
+    def varied(self, settings: Sequence[str]) -> Recipe:
+        """Return the recipe with settings such as ``"epochs=3"`` or ``"augmentation.noise=0"`` changed.
+
+        Values are Python literals; a word that is none is taken as text. Raises
+        :class:`RecipeError` for a setting that does not exist or a value of another kind.
+        """
+        values = self.to_dict()
+        for setting in settings:
+            name, equals, text = setting.partition("=")
+            *path, last = name.strip().split(".")
+            group = values
+            for part in path:
+                group = group.get(part) if isinstance(group, dict) else None
+            if not equals or not isinstance(group, dict) or last not in group:
+                raise RecipeError(f"no setting {setting!r}: write NAME=VALUE with one of: {', '.join(values)}")
+            try:
+                value = ast.literal_eval(text.strip())
+            except (ValueError, SyntaxError):
+                value = text.strip()
+            before = group[last]
+            if not (_same_kind(before, value) or (value is None and name.strip() in OPTIONAL)):
+                raise RecipeError(f"{setting!r}: {name} is {before!r} by default; give a value of that kind")
+            group[last] = _plain(value)
+        return Recipe.from_dict(values)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """Rebuild a recipe from :meth:`to_dict`.
+
+        Raises :class:`RecipeError` where a key is unknown, as in a checkpoint of another version.
+        """
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise RecipeError(f"recipe has unknown settings {unknown}: made by another version of the course?")
+        values = dict(values)
+        if isinstance(values.get("intensity"), dict):
+            values["intensity"] = Intensity(**values["intensity"])
+        if isinstance(values.get("augmentation"), dict):
+            values["augmentation"] = Augmentation(
+                **{k: tuple(v) if isinstance(v, list) else v for k, v in values["augmentation"].items()}
+            )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _same_kind(before: Any, value: Any) -> bool:
+    """Whether ``value`` may stand in place of ``before``: a whole number is a number, None left nothing to compare."""
+    if before is None:
+        return isinstance(value, int | float | tuple | list)
+    if isinstance(before, float):
+        return isinstance(value, int | float)
+    if isinstance(before, list):
+        return isinstance(value, list | tuple) and all(isinstance(each, int | float) for each in value)
+    return type(value) is type(before)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
