@@ -265,7 +265,10 @@ def evaluate(
     if predictions is None:
         problems, found = [], evaluate_run(labels, data, pick_device(device.value))
     else:
-        pairs, problems = find_pairs(labels, predictions)
+        pairs, problems, missing = find_pairs(labels, predictions)
+        if missing:
+            few = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+            print(f"lungseg: {len(missing)} labelled cases have no prediction and are not scored: {few}", file=sys.stderr)
         found = evaluate_pairs(pairs, progress=True)
     files = write_report(found, out)
     print(found.table.round(3).to_string())

@@ -63,7 +63,7 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 """The way from ``baseline`` with its mistakes to ``course``: what each step is called, and the settings that it takes
 over from the course's recipe."""
 
-BUDGET = ("name", "seed", "slices_per_epoch", "epochs", "reported", "widths")
+BUDGET = ("name", "seed", "split_seed", "slices_per_epoch", "epochs", "reported", "widths")
 """Settings that are no step of that way: names, budgets, and the size of the network."""
 
 

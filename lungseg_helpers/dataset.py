@@ -44,7 +44,7 @@ class Split:
 
 
 def split_patients(ids: Sequence[str], recipe: Recipe) -> Split:
-    """Split patients, not slices, by the recipe's fractions and seed.
+    """Split patients, not slices, by the recipe's fractions and ``split_seed``.
 
     Ids are sorted first, so the split does not depend on the order in which a file system
     lists them. Raises :class:`SplitError` for fewer than three patients or repeated ids.
@@ -56,7 +56,7 @@ def split_patients(ids: Sequence[str], recipe: Recipe) -> Split:
         raise SplitError(
             f"{len(ordered)} labelled patients; bring three or more: training, validation and test need one each"
         )
-    order = np.random.default_rng(recipe.seed).permutation(len(ordered))
+    order = np.random.default_rng(recipe.split_seed).permutation(len(ordered))
     test = max(1, round(recipe.test_fraction * len(ordered)))
     validation = max(1, min(round(recipe.validation_fraction * len(ordered)), len(ordered) - test - 1))
     shuffled = [ordered[index] for index in order]

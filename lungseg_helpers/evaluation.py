@@ -61,12 +61,12 @@ def score_files(label: Path, prediction: Path) -> tuple[dict[str, Any], list[dic
     return score(truth.voxels, found, truth.spacing), lesion_rows(truth.voxels, found, truth.spacing)
 
 
-def find_pairs(labels: Path, predictions: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+def find_pairs(labels: Path, predictions: Path) -> tuple[dict[str, tuple[Path, Path]], list[str], list[str]]:
     """Match label files with ``<case>_pred.nii.gz`` files by case; other files of a prediction are passed over.
 
-    ``labels`` is a Decathlon data set or a folder of label files. Returns the pairs, and a
-    line for each prediction that has no label. Raises :class:`SourceError` where a folder
-    is missing or nothing matches.
+    ``labels`` is a Decathlon data set or a folder of label files. Returns the pairs, a line for
+    each prediction that has no label, and the labelled cases that have no prediction. Raises
+    :class:`SourceError` where a folder is missing or nothing matches.
     """
     folder = Path(labels) / "labelsTr"
     truth = {case.id: case.image for case in find_cases(folder if folder.is_dir() else labels)}
@@ -75,7 +75,8 @@ def find_pairs(labels: Path, predictions: Path) -> tuple[dict[str, tuple[Path, P
     pairs = {case: (truth[case], found[case]) for case in sorted(truth.keys() & found.keys())}
     if not pairs:
         raise SourceError(f"{predictions}: no prediction here belongs to a label in {labels}; check both folders")
-    return pairs, [f"{found[case]}: no label for this case in {labels}" for case in sorted(found.keys() - truth.keys())]
+    problems = [f"{found[case]}: no label for this case in {labels}" for case in sorted(found.keys() - truth.keys())]
+    return pairs, problems, sorted(truth.keys() - found.keys())
 
 
 def evaluate_pairs(pairs: dict[str, tuple[Path, Path]], progress: bool = False) -> Evaluation:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .exercises_evaluation import choose_threshold, count_found, patient_dice
+from .exercises_recipes import fair_steps, larger_than_luck
 from .exercises_training import (
     conv_parameters,
     decoder_stage,
@@ -167,5 +168,7 @@ CHECKS: dict[str, Callable[[Callable], str | None]] = {
         patient_dice,
         count_found,
         choose_threshold,
+        fair_steps,
+        larger_than_luck,
     )
 }

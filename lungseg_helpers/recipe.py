@@ -101,6 +101,9 @@ class Augmentation:
 class Recipe:
     """One complete pipeline. Lengths are in mm or pixels as named; seeds are integers.
 
+    All randomness follows from ``seed``, but for the split: with ``split_seed`` apart, several trainings
+    differ in their luck and not in their patients.
+
     ``crop`` is ``"lungs"`` (the lungs' bounding box plus ``crop_margin_mm``) or
     ``"first_30"`` (drop the 30 most inferior slices, as the reference projects do).
     ``pixel_mm`` is the in-plane spacing that slices are resampled to; with ``None``
@@ -126,6 +129,7 @@ class Recipe:
 
     name: str = "course"
     seed: int = 2026
+    split_seed: int = 2026
     # preprocessing
     crop: str = "lungs"
     crop_margin_mm: float = 10.0

@@ -32,7 +32,8 @@ def test_split_is_by_patient_complete_and_independent_of_order():
     split = split_patients(ids, Recipe())
     assert sorted(split.train + split.validation + split.test) == ids
     assert split == split_patients(ids[::-1], Recipe())
-    assert split != split_patients(ids, Recipe(seed=7))
+    assert split == split_patients(ids, Recipe(seed=7)), "another seed trains on the same patients"
+    assert split != split_patients(ids, Recipe(split_seed=7))
     assert len(split.test) == round(0.25 * 10)
 
 

@@ -24,7 +24,7 @@ def _save(mask, path, spacing=SPACING):
 
 def test_files_are_paired_by_case_and_bad_ones_named(tmp_path):
     one = ball((8, 8, 8))
-    for case in ("a", "b", "c"):
+    for case in ("a", "b", "c", "d"):
         _save(one, tmp_path / "set" / "labelsTr" / f"{case}.nii.gz")
     _save(one, tmp_path / "out" / "a_pred.nii.gz")
     _save(one, tmp_path / "out" / "b_pred.nii.gz", (1.0, 1.0, 1.0))
@@ -33,7 +33,8 @@ def test_files_are_paired_by_case_and_bad_ones_named(tmp_path):
     turned = np.diag([-SPACING[0], *SPACING[1:], 1.0])
     turned[0, 3] = SPACING[0] * (len(one) - 1)
     nib.save(nib.Nifti1Image(one[::-1], turned), tmp_path / "out" / "c_pred.nii.gz")
-    pairs, problems = find_pairs(tmp_path / "set", tmp_path / "out")
+    pairs, problems, missing = find_pairs(tmp_path / "set", tmp_path / "out")
+    assert missing == ["d"]
     assert list(pairs) == ["a", "b", "c"] and len(problems) == 1 and "z_pred" in problems[0]
     found = evaluate_pairs(pairs)
     assert list(found.table.index) == ["a", "c"] and (found.table["dice"] == 1).all()
@@ -51,7 +52,7 @@ def test_a_report_is_a_table_a_summary_and_a_figure(tmp_path):
         _save(truth, tmp_path / "labels" / f"{case}.nii.gz")
         _save(predicted, tmp_path / "out" / f"{case}_pred.nii.gz")
         _save(predicted, tmp_path / "out" / f"{case}_probability.nii.gz")
-    pairs, problems = find_pairs(tmp_path / "labels", tmp_path / "out")
+    pairs, problems, _ = find_pairs(tmp_path / "labels", tmp_path / "out")
     assert problems == [], "probabilities beside the masks are no masks"
     files = write_report(evaluate_pairs(pairs), tmp_path / "scores" / "test.csv")
     assert [path.name for path in files] == ["test.csv", "test_lesions.csv", "test.json", "test.png"]
@@ -67,7 +68,7 @@ def test_a_report_is_a_table_a_summary_and_a_figure(tmp_path):
 def test_a_report_of_nothing_found_can_be_drawn(tmp_path):
     _save(EMPTY, tmp_path / "labels" / "a.nii.gz")
     _save(EMPTY, tmp_path / "out" / "a_pred.nii.gz")
-    pairs, _ = find_pairs(tmp_path / "labels", tmp_path / "out")
+    pairs, *_ = find_pairs(tmp_path / "labels", tmp_path / "out")
     files = write_report(evaluate_pairs(pairs), tmp_path / "test.csv")
     assert json.loads(files[2].read_text())["mean_dice"] is None, "JSON has no NaN"
 

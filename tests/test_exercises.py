@@ -154,6 +154,21 @@ WRONG = {
         lambda scores: max(np.mean(each) for each in scores.values()),
         lambda scores: max(scores, key=lambda t: np.median(scores[t])),
     ],
+    "fair_steps": [
+        lambda rates, seconds: {name: seconds for name in rates},
+        lambda rates, seconds: {name: rate * seconds for name, rate in rates.items()},
+        lambda rates, seconds: {name: max(1, round(seconds / rate)) for name, rate in rates.items()},
+        lambda rates, seconds: {name: round(rate * seconds) for name, rate in rates.items()},
+        lambda rates, seconds: [round(rate * seconds) for rate in rates.values()],
+        lambda rates, seconds: {name: max(1, round(rate * seconds / 2)) for name, rate in rates.items()},
+    ],
+    "larger_than_luck": [
+        lambda a, b: np.mean(a) != np.mean(b),
+        lambda a, b: np.mean(a) - np.mean(b) > max(np.std(a, ddof=1), np.std(b, ddof=1)),
+        lambda a, b: abs(np.mean(a) - np.mean(b)) > np.std(a, ddof=1),
+        lambda a, b: abs(np.mean(a) - np.mean(b)) > max(np.std(a), np.std(b)),
+        lambda a, b: False,
+    ],
 }
 
 

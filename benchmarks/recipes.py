@@ -1,0 +1,78 @@
+"""Six recipes on equal seconds of training, and the way from ``baseline`` to ``course`` step by step.
+
+Writes ``recipes.csv`` and ``ablation.csv``, a row a training, and ``recipes.png``. Trainings are kept in
+``outputs/runs/compare`` and found done when the command is given again, so it may be cut
+short at any time. ``LUNGSEG_SECONDS`` and ``LUNGSEG_ABLATION_SECONDS`` set the budgets; on a GPU
+set ``LUNGSEG_PROFILE=gpu`` as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from lungseg_helpers.comparison import ablation, compare
+from lungseg_helpers.recipes import RECIPES, Recipe, get_recipe
+from lungseg_helpers.weights import outputs_dir
+
+from .table import Row
+
+HERE = Path(__file__).parent
+SEEDS = (2026, 1, 2)
+"""Of the course's recipe; the reference recipes are trained with the first. The split stays the same."""
+
+
+def measure(recipes: Iterable[tuple[str, Recipe]], seconds: float, file: Path) -> pd.DataFrame:
+    """Train and score recipes one after the other; ``file`` is written anew after each."""
+    rows = []
+    for words, recipe in recipes:
+        print(f"{words}: {seconds:g} s of training", file=sys.stderr)
+        rows.append({"what": words, "seconds": seconds, **compare(recipe, seconds, outputs_dir() / "runs" / "compare")})
+        pd.DataFrame(rows).round(4).to_csv(file, index=False)
+    return pd.DataFrame(rows)
+
+
+def draw(table: pd.DataFrame, steps: pd.DataFrame) -> None:
+    """Draw per-patient Dice by recipe, what each project reports beside it, and Dice along the ablation."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", width_ratios=(1, 1.3))
+    names = list(dict.fromkeys(table["recipe"]))[::-1]
+    for place, name in enumerate(names):
+        rows = table[table["recipe"] == name]
+        left.plot(rows["dice"], [place] * len(rows), "o", color="#0072B2", label="per patient" if not place else None)
+        left.plot(rows["reported"], [place] * len(rows), "x", color="#D55E00",
+                  label="as the project reports it" if not place else None)  # fmt: skip
+    left.set(yticks=range(len(names)), yticklabels=names, xlim=(-0.02, 1), xlabel="Dice", title="Six recipes")
+    left.grid(axis="y", color="0.9")
+    left.legend(loc="lower right", fontsize=8)
+    order = range(len(steps))[::-1]
+    right.barh(order, steps["dice"], color="#0072B2")
+    right.set(yticks=order, yticklabels=steps["what"], xlabel="mean Dice a patient", title="From baseline to course")
+    figure.savefig(HERE / "recipes.png", dpi=90)
+    plt.close(figure)
+
+
+def rows() -> list[Row]:
+    """Train, score and return the figures."""
+    seconds = float(os.environ.get("LUNGSEG_SECONDS", "150"))
+    each = float(os.environ.get("LUNGSEG_ABLATION_SECONDS", "60"))
+    chosen = [(name, get_recipe(name)) for name in RECIPES]
+    chosen += [("course", replace(get_recipe("course"), seed=seed)) for seed in SEEDS[1:]]
+    table = measure(chosen, seconds, HERE / "recipes.csv")
+    steps = measure(ablation(), each, HERE / "ablation.csv")
+    draw(table, steps)
+    course, others = table[table["recipe"] == "course"], table[table["recipe"] != "course"]
+    best = others.loc[others["dice"].idxmax()]
+    spread = course["dice"].std()
+    note = f"{seconds:g} s of training each; mean of {len(course)} seeds, sd {spread:.3f}; best other: {best['recipe']}"
+    return [
+        Row("recipes: Dice of course beside the best reference recipe", course["dice"].mean(), "", best["dice"],
+            course["dice"].mean() / best["dice"] if best["dice"] else None, "more by over an sd", note),
+        Row("recipes: real patients' mean Dice, the same", course["real_dice"].mean(), "", others["real_dice"].max(),
+            None, "more", "mean over three patients and the seeds, beside the best of the others"),
+    ]  # fmt: skip
