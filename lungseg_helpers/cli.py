@@ -218,6 +218,17 @@ def train(
 
 
 @app.command()
+def average(
+    weights: Annotated[list[Path], typer.Argument(help="Weights files of one recipe's trainings.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The weights file to write.", show_default=False)],
+) -> None:
+    """Average weights: of trainings that began from one another, the mean often generalises better than either."""
+    from .weights import average_weights
+
+    print(average_weights(weights, out))
+
+
+@app.command()
 def predict(
     scans: Annotated[
         list[Path], typer.Argument(help="NIfTI, NRRD or MHA files, or folders of them or of DICOM.", show_default=False)
@@ -268,7 +279,7 @@ def evaluate(
         pairs, problems, missing = find_pairs(labels, predictions)
         if missing:
             few = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
-            print(f"lungseg: {len(missing)} labelled cases have no prediction and are not scored: {few}", file=sys.stderr)
+            print(f"lungseg: {len(missing)} labelled cases without prediction, not scored: {few}", file=sys.stderr)
         found = evaluate_pairs(pairs, progress=True)
     files = write_report(found, out)
     print(found.table.round(3).to_string())

@@ -14,8 +14,8 @@ from lungseg_helpers.recipes import get_recipe
 from lungseg_helpers.unet import build_unet
 from lungseg_helpers.weights import save_weights
 
-COMMANDS = ["phantom", "fetch", "fetch real", "fetch decathlon", "check", "import", "prepare", "train", "predict",
-            "evaluate", "video"]  # fmt: skip
+COMMANDS = ["phantom", "fetch", "fetch real", "fetch decathlon", "check", "import", "prepare", "train", "average",
+            "predict", "evaluate", "video"]  # fmt: skip
 
 
 def lungseg(*words, data=None) -> subprocess.CompletedProcess:

@@ -25,7 +25,7 @@ from lungseg_helpers.preprocessing import make_stack
 from lungseg_helpers.recipes import FAITHFUL, get_recipe
 from lungseg_helpers.segmenter import THRESHOLDS, LungSegmenter, best_threshold, patient_dice, warm_cosine
 from lungseg_helpers.training import train
-from lungseg_helpers.weights import load_weights
+from lungseg_helpers.weights import average_weights, load_weights
 
 SPLIT = Split(("a",), ("b",), ("c",))
 
@@ -264,3 +264,21 @@ def test_reference_recipes_train_as_they_are_written(toy_case, tmp_path, name, f
         assert best["epoch"] == curves["validation_loss"].argmin()
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert "current_model_state" not in last, "no moving average is kept"
+
+
+def test_a_checkpoint_is_a_weights_file_and_weights_can_be_averaged(data, tmp_path):
+    path = train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    network, recipe, roles = load_weights(last)
+    assert recipe == data.recipe and roles == json.loads((tmp_path / "run" / "split.json").read_text())
+    mean = load_weights(average_weights([path, last], tmp_path / "mean.ckpt"))
+    first, second = load_weights(path)[0].state_dict(), network.state_dict()
+    for name, value in mean[0].state_dict().items():
+        torch.testing.assert_close(value, ((first[name].double() + second[name].double()) / 2).to(value.dtype))
+    assert mean[1] == load_weights(path)[1] and mean[2]["averaged"] == [roles]
+    wide = train(
+        LungDataModule(data.train_set.stacks, data.validation_set.stacks, replace(data.recipe, widths=(8, 8, 16))),
+        SPLIT, tmp_path / "wide", "cpu", progress=False,
+    )  # fmt: skip
+    with pytest.raises(WeightsError, match="not weights of one network"):
+        average_weights([path, wide], tmp_path / "mean.ckpt")
