@@ -1,5 +1,5 @@
 # The course's commands. Everything is installed into .venv; nothing outside this folder changes.
-#   make run        the whole road: install, data, notebooks 01-05, overlay videos, score table
+#   make run        the whole road: install, data, all notebooks, overlay videos, score table
 #   make lab        open the first notebook in JupyterLab
 #   make test       unit tests, and every notebook compared with its committed outputs
 #   make notebooks  execute the notebooks in place, to commit them
