@@ -44,15 +44,15 @@ EPOCHS = 4
 _COURSE = RECIPES["course"]
 
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("batch normalisation, 1×1 before upsampling", ("norm", "upsampling")),
+    ("a high rate with warm-up and cosine, averaged weights",
+     ("learning_rate", "weight_decay", "schedule", "averaged", "batch_size")),
+    ("a window of HU", ("intensity",)),
+    ("crop to the lungs, pixels in mm", ("crop", "pixel_mm", "frame")),
     ("borders of air, not water", ("border_hu",)),
     ("every worker its own seeds", ("same_seeds",)),
     ("probabilities cut, not logits", ("threshold",)),
-    ("a window of HU", ("intensity",)),
-    ("crop to the lungs, pixels in mm", ("crop", "pixel_mm", "frame")),
-    ("batch normalisation, 1×1 before upsampling", ("norm", "upsampling")),
     ("Dice + cross-entropy", ("loss",)),
-    ("a high rate with warm-up and cosine, averaged weights",
-     ("learning_rate", "weight_decay", "schedule", "averaged", "batch_size")),
     ("half of the draws tumour, patients alike", ("tumour_weight", "tumour_fraction")),
     ("patches around tumours", ("patch",)),
     ("milder turns, mirror, noise, sharpness", ("augmentation",)),
@@ -61,7 +61,8 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("no pieces below 0.3 mL", ("smallest_ml",)),
 )  # fmt: skip
 """The way from ``baseline`` with its mistakes to ``course``: what each step is called, and the settings that it takes
-over from the course's recipe."""
+over from the course's recipe. What lets a network learn at all within a small budget comes first: without it no
+other step would show."""
 
 BUDGET = ("name", "seed", "split_seed", "slices_per_epoch", "epochs", "reported", "widths")
 """Settings that are no step of that way: names, budgets, and the size of the network."""

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from .checking import label_on_grid
 from .errors import LungsegError, ScanError, SourceError
 from .metrics import bootstrap_interval, lesion_rows, score
-from .predicting import predict_cases, prediction_path
+from .predicting import MASK, PROBABILITY, predict_cases, prediction_path
 from .scans import read_scan
 from .sources import ensure_dataset, find_cases
 from .weights import load_weights
@@ -70,8 +70,8 @@ def find_pairs(labels: Path, predictions: Path) -> tuple[dict[str, tuple[Path, P
     """
     folder = Path(labels) / "labelsTr"
     truth = {case.id: case.image for case in find_cases(folder if folder.is_dir() else labels)}
-    masks = [case for case in find_cases(predictions) if not case.id.endswith("_probability")]
-    found = {case.id.removesuffix("_pred"): case.image for case in masks}
+    masks = [case for case in find_cases(predictions) if not case.id.endswith(PROBABILITY)]
+    found = {case.id.removesuffix(MASK): case.image for case in masks}
     pairs = {case: (truth[case], found[case]) for case in sorted(truth.keys() & found.keys())}
     if not pairs:
         raise SourceError(f"{predictions}: no prediction here belongs to a label in {labels}; check both folders")

@@ -29,6 +29,9 @@ from .unet import UNet
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 
+MASK, PROBABILITY = "_pred", "_probability"
+"""What is added to a scan's name."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -60,6 +63,7 @@ def scans_of(paths: Sequence[str | Path]) -> tuple[list[Case | Found], list[str]
             continue
         nifti = _nifti_cases(path)
         found, left_out = ([], []) if (path / "imagesTr").is_dir() else find_scans(path)
+        # NIfTI files are found above, and keep their whole names
         found = [each for each in found if not each.source.name.lower().endswith(NIFTI_ENDINGS)]
         if not nifti and not found:
             raise SourceError("; ".join([f"{path}: holds no scan; give NIfTI, NRRD, MHA or a DICOM series", *left_out]))
@@ -93,7 +97,8 @@ def predict_cases(
 
 def _nifti_cases(folder: Path) -> list[Case]:
     try:
-        return find_cases(folder)
+        # what an earlier run has written beside the scans is none
+        return [case for case in find_cases(folder) if not case.id.endswith((MASK, PROBABILITY))]
     except SourceError:
         if (folder / "imagesTr").is_dir() or any(path.name.endswith(NIFTI_ENDINGS) for path in folder.iterdir()):
             raise
@@ -125,12 +130,12 @@ def _write(found: Prediction, scan: Case | Found, folder: Path) -> Written:
     mask = save_mask(found.mask, found.scan, prediction_path(scan, folder))
     probability = segmentation = None
     if found.probability is not None:
-        path = folder / f"{scan.id}_probability.nii.gz"
+        path = folder / f"{scan.id}{PROBABILITY}.nii.gz"
         probability = save_mask(found.probability, found.scan, path, step=1 / 255)
     if isinstance(scan, Found) and scan.series is not None:
         from .dicom_segmentation import save_segmentation  # slow to import, and needed for DICOM alone
 
-        segmentation = save_segmentation(found.mask, found.scan.affine, scan.series, folder / f"{scan.id}_pred.dcm")
+        segmentation = save_segmentation(found.mask, found.scan.affine, scan.series, folder / f"{scan.id}{MASK}.dcm")
     return Written(mask, probability, segmentation)
 
 
@@ -163,4 +168,4 @@ def type_for(header: nib.Nifti1Header) -> type[nib.Nifti1Image]:
 
 def prediction_path(scan: Case | Found, folder: Path) -> Path:
     """Return where a scan's mask goes: ``<scan name>_pred.nii.gz``."""
-    return Path(folder) / f"{scan.id}_pred.nii.gz"
+    return Path(folder) / f"{scan.id}{MASK}.nii.gz"

@@ -131,6 +131,13 @@ def test_a_folder_of_everything(predict, toy_case, tmp_path):
     assert not any(isinstance(each, Exception) for each in found.values())
 
 
+def test_results_beside_the_scans_are_no_scans(predict, toy_case):
+    case = toy_case("a")
+    for name in ("a_pred", "a_probability"):
+        case.image.with_name(f"{name}.nii.gz").write_bytes(case.image.read_bytes())
+    assert set(predict(case.image.parent)) == {"a"}
+
+
 def test_probabilities_are_written_beside_the_mask(predict, toy_case):
     case = toy_case("a", "SPL")
     found = predict(case.image, probability=True)["a"]
