@@ -25,7 +25,7 @@ from .dataset import LungDataModule, Split
 from .devices import choose_precision, pick_device
 from .errors import RecipeError, SplitError, TrainingError
 from .recipe import Recipe
-from .segmenter import LungSegmenter, best_threshold
+from .segmenter import LungSegmenter, cautious_threshold
 from .unet import UNet
 from .weights import load_weights, save_weights
 
@@ -119,7 +119,7 @@ def train(
     if trainer.is_global_zero:
         pd.DataFrame(module.history).to_csv(run / "curves.csv", index=False)
         best = _read(Path(trainer.checkpoint_callback.best_model_path))
-        threshold = best_threshold(best["counts"])[0] if recipe.chosen_threshold else recipe.threshold
+        threshold = cautious_threshold(best["counts"]) if recipe.chosen_threshold else recipe.threshold
         state = {key.removeprefix("network."): value for key, value in best["state_dict"].items()}
         save_weights(weights, replace(recipe, threshold=threshold), state, roles)
     return weights

@@ -23,7 +23,14 @@ from lungseg_helpers.inference import predict_stack
 from lungseg_helpers.metrics import dice
 from lungseg_helpers.preprocessing import make_stack
 from lungseg_helpers.recipes import FAITHFUL, get_recipe
-from lungseg_helpers.segmenter import THRESHOLDS, LungSegmenter, best_threshold, patient_dice, warm_cosine
+from lungseg_helpers.segmenter import (
+    THRESHOLDS,
+    LungSegmenter,
+    best_threshold,
+    cautious_threshold,
+    patient_dice,
+    warm_cosine,
+)
 from lungseg_helpers.training import train
 from lungseg_helpers.weights import average_weights, load_weights
 
@@ -97,6 +104,22 @@ def test_threshold_is_the_one_that_suits_the_patients():
     counts[2, 0, 0] = 30.0
     threshold, value = best_threshold(counts)
     assert threshold == THRESHOLDS[2] and value == pytest.approx(0.5 * 60 / 80)
+
+
+def test_few_patients_do_not_choose_a_threshold_by_luck():
+    counts = torch.zeros(len(THRESHOLDS), 10, 3)
+    rng = torch.Generator().manual_seed(0)
+    counts[..., 0] = 50 + 5 * torch.rand(10, generator=rng)
+    counts[..., 1:] = 10 + 4 * torch.rand(10, 2, generator=rng)
+    assert cautious_threshold(counts) == THRESHOLDS[-1], "none is better: the highest has fewest false alarms"
+    counts[6:, :, 2] += 40  # from 0.7 on every patient loses
+    assert cautious_threshold(counts) == THRESHOLDS[5]
+    counts[6:, :, 2] -= 40
+    counts[6:, 0, 2] += 400  # one patient alone loses, and may be chance
+    assert cautious_threshold(counts) == THRESHOLDS[-1]
+    counts[:, 1] = 0  # a patient without tumour has no say
+    assert cautious_threshold(counts) == THRESHOLDS[-1]
+    assert cautious_threshold(counts[:, :1]) == best_threshold(counts[:, :1])[0]
 
 
 def test_resumed_run_equals_an_undisturbed_one(data, tmp_path):
