@@ -297,4 +297,6 @@ class LungDataModule(pl.LightningDataModule):
 
 
 def _one_thread(_: int) -> None:
-    cv2.setNumThreads(1)
+    # 0 means none. With 1 OpenCV ends its pool of threads and waits for them, which a forked process does for
+    # ever: the threads stayed with its parent
+    cv2.setNumThreads(0)

@@ -1,5 +1,7 @@
 """Patients never leak, image and mask move together, randomness is drawn once and reproducibly."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +20,7 @@ from lungseg_helpers.dataset import (
     weighted_fraction,
 )
 from lungseg_helpers.errors import SplitError
-from lungseg_helpers.preprocessing import make_stack
+from lungseg_helpers.preprocessing import make_stack, save_stack
 from lungseg_helpers.recipes import DIVIDED, Augmentation, Recipe, get_recipe
 
 
@@ -220,3 +222,23 @@ def test_a_fixed_shift_moves_every_slice_alike(stack, toy_recipe):
     torch.testing.assert_close(images[1], images[2])
     rows, columns = (side // 4 for side in toy_recipe.frame)
     torch.testing.assert_close(images[1][rows:, columns:], images[0][:-rows, :-columns], atol=1e-5, rtol=0)
+
+
+def test_forked_workers_start_after_opencv_has_used_threads(toy_case, toy_recipe):
+    """In a process of its own, because what would fail is a wait without end."""
+    folder = save_stack(make_stack(toy_case(), toy_recipe), toy_case().image.parent)
+    code = """
+import sys, cv2, numpy as np
+from pathlib import Path
+from lungseg_helpers.dataset import LungDataModule
+from lungseg_helpers.preprocessing import open_stack
+from lungseg_helpers.recipes import Recipe
+cv2.setNumThreads(4)
+for _ in range(20):  # enough work for OpenCV to start its threads
+    cv2.resize(np.zeros((1000, 1000), np.float32), (3000, 3000), interpolation=cv2.INTER_CUBIC)
+recipe = Recipe(patch=(32, 32), batch_size=2, slices_per_epoch=4)
+stack = open_stack(Path(sys.argv[1]))
+print(len(list(LungDataModule([stack], [stack], recipe, workers=1).train_dataloader())))
+"""
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "2\n", done.stderr
