@@ -14,7 +14,6 @@ import os
 import resource
 import statistics
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -22,11 +21,11 @@ from pathlib import Path
 
 import imgaug.augmenters as iaa
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from imgaug.augmentables.segmaps import SegmentationMapsOnImage
 from torch.utils.data import DataLoader, Dataset
 
+from lungseg_helpers.callbacks import Clock
 from lungseg_helpers.dataset import LungDataModule, SliceDataset
 from lungseg_helpers.devices import choose_precision, loader_workers, pick_device
 from lungseg_helpers.losses import dice_bce_loss
@@ -77,18 +76,6 @@ def write_plainly(stacks: list[Path], recipe: Recipe, folder: Path) -> None:
         image, mask, _ = dataset[item]
         np.save(folder / f"image-{item:05d}.npy", image.numpy().astype(np.float64))
         np.save(folder / f"mask-{item:05d}.npy", (mask[0] > 0.5).numpy().astype(np.float64))
-
-
-class Clock(pl.Callback):
-    """When each step ended."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_train_batch_end(self, *_: object) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.ends.append(time.perf_counter())
 
 
 def plain_rate(recipe: Recipe, stacks: list[Path], folder: Path) -> tuple[float, float, float]:

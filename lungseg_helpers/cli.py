@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from .errors import LungsegError
+from .recipe import PLANES
 from .recipes import PROFILES, RECIPES, WINDOWS, Recipe, get_recipe
 
 app = typer.Typer(
@@ -35,14 +36,7 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
-class Plane(StrEnum):
-    """Which way the slices of a video lie."""
-
-    axial = "axial"
-    coronal = "coronal"
-    sagittal = "sagittal"
-
-
+Plane = StrEnum("Plane", {name: name for name in PLANES})
 Window = StrEnum("Window", {name: name for name in WINDOWS})
 Profile = StrEnum("Profile", {name: name for name in PROFILES})
 RecipeName = StrEnum("RecipeName", {name: name for name in RECIPES})

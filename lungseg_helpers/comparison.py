@@ -9,7 +9,6 @@ Dice that its own project reported.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import pandas as pd
 import pytorch_lightning as pl
 
 from . import dice_definitions
+from .callbacks import Clock
 from .dataset import LungDataModule, open_split
 from .devices import choose_precision, loader_workers, pick_device
 from .evaluation import score_table, summary
@@ -27,7 +27,7 @@ from .inference import predict_stack, probabilities_to_mask
 from .metrics import score
 from .orientation import oriented
 from .preprocessing import SliceStack, make_stack
-from .recipes import RECIPES, Recipe, get_recipe
+from .recipes import Recipe, get_recipe
 from .scans import read_scan
 from .segmenter import LungSegmenter
 from .sources import Case, ensure_dataset, find_cases
@@ -40,8 +40,6 @@ WARM_UP, MEASURED = 5, 20
 
 EPOCHS = 4
 """Validations in one budget."""
-
-_COURSE = RECIPES["course"]
 
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("batch normalisation, 1×1 before upsampling", ("norm", "upsampling")),
@@ -82,21 +80,16 @@ def ablation(profile: str | None = None) -> list[tuple[str, Recipe]]:
 def steps_per_second(data: LungDataModule, device: str = "auto") -> float:
     """Measure how many training steps this machine takes in a second with this recipe, loading included."""
     quiet_lightning()
-    ends: list[float] = []
-
-    class Clock(pl.Callback):
-        def on_train_batch_end(self, *_: Any) -> None:
-            ends.append(time.perf_counter())
-
+    clock = Clock()
     recipe = replace(data.recipe, slices_per_epoch=(WARM_UP + MEASURED) * data.recipe.batch_size, epochs=1)
     short = LungDataModule(data.train_set.stacks, data.validation_set.stacks, recipe, data.workers)
     trainer = pl.Trainer(
         accelerator="gpu" if pick_device(device) == "cuda" else "cpu", devices=1, precision=choose_precision(device),
         max_epochs=1, limit_val_batches=0, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, gradient_clip_val=1.0, callbacks=[Clock()],
+        enable_model_summary=False, gradient_clip_val=1.0, callbacks=[clock],
     )  # fmt: skip
     trainer.fit(LungSegmenter(recipe.to_dict()), short)
-    return (len(ends) - WARM_UP) / (ends[-1] - ends[WARM_UP - 1])
+    return (len(clock.ends) - WARM_UP) / (clock.ends[-1] - clock.ends[WARM_UP - 1])
 
 
 def with_budget(recipe: Recipe, seconds: float, rate: float) -> Recipe:
@@ -136,13 +129,10 @@ def score_stacks(
     rows, pairs = {}, []
     for stack in stacks:
         probability = predict_stack(network, recipe, stack, pick_device(device))
-        pairs.append((probability, (stack.share > 127).astype(np.float32)))
+        pairs.append((probability, stack.mask.astype(np.float32)))
         label = read_scan(labels[stack.id], "label")
         truth = oriented(label.voxels, label.affine)
-        spacing = np.array(stack.grid.spacing) * [
-            size / (last - first) for (first, last), size in zip(stack.grid.box, stack.grid.shape, strict=True)
-        ]
-        rows[stack.id] = score(truth, probabilities_to_mask(probability, stack, recipe), spacing)
+        rows[stack.id] = score(truth, probabilities_to_mask(probability, stack, recipe), stack.grid.scan_spacing)
     return score_table(rows), getattr(dice_definitions, recipe.reported)(pairs)
 
 

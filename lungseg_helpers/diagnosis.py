@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from .grids import mask_box
-from .metrics import dice, lesions
+from .metrics import dice, lesions, touched
 from .preprocessing import View
 
 FAINT_HU = -300
@@ -59,7 +59,7 @@ def diagnose(view: View) -> list[Finding]:
     found: list[Finding] = []
     for each in range(1, true_count + 1):
         lesion = true_labels == each
-        touching = sorted(set(np.unique(labels[lesion]).tolist()) - {0})
+        touching = sorted(touched(labels, lesion))
         here = _Place(view, lesion, voxel_ml)
         if not touching:
             found.append(here.finding("missed", f"missed: {here.described()}"))
@@ -68,8 +68,7 @@ def diagnose(view: View) -> list[Finding]:
             how = "too small" if ratio < 0.75 else "too large" if ratio > 1.33 else "beside the truth"
             words = f"drawn {how} ({drawn.sum() * voxel_ml:.1f} mL, Dice {overlap:.2f}): {here.described()}"
             found.append(here.finding("outline", words))
-    hits = set(np.unique(labels[truth]).tolist())
-    for each in sorted(set(range(1, count + 1)) - hits):
+    for each in sorted(set(range(1, count + 1)) - touched(labels, truth)):
         here = _Place(view, labels == each, voxel_ml)
         found.append(here.finding("false", f"false: {here.likened()}"))
     return sorted(found, key=lambda each: (("missed", "outline", "false").index(each.kind), -each.ml))

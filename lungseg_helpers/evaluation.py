@@ -58,7 +58,8 @@ def score_files(label: Path, prediction: Path) -> tuple[dict[str, Any], list[dic
     except ScanError as error:
         message = f"{prediction}: does not lie on the grid of {label}; predict again from the same scan"
         raise ScanError(message) from error
-    return score(truth.voxels, found, truth.spacing), lesion_rows(truth.voxels, found, truth.spacing)
+    rows = lesion_rows(truth.voxels, found, truth.spacing)
+    return score(truth.voxels, found, truth.spacing, rows), rows
 
 
 def find_pairs(labels: Path, predictions: Path) -> tuple[dict[str, tuple[Path, Path]], list[str], list[str]]:

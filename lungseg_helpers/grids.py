@@ -43,10 +43,15 @@ class Grid:
         return tuple(slice(*side) for side in self.box)  # type: ignore[return-value]
 
     @property
+    def scan_spacing(self) -> tuple[float, float, float]:
+        """The scan's own mm per step, (slice, row, column)."""
+        sides = zip(self.spacing, self.shape, self.box, strict=True)
+        return tuple(mm * size / (last - first) for mm, size, (first, last) in sides)  # type: ignore[return-value]
+
+    @property
     def voxel_ml(self) -> float:
         """The volume in mL of one of the scan's own voxels."""
-        scale = [(last - first) / size for (first, last), size in zip(self.box, self.shape, strict=True)]
-        return float(np.prod(self.spacing) / np.prod(scale)) / 1000
+        return float(np.prod(self.scan_spacing)) / 1000
 
 
 def mask_box(mask: np.ndarray) -> tuple[slice, ...]:

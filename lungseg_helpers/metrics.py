@@ -74,29 +74,37 @@ def lesions(mask: np.ndarray) -> tuple[np.ndarray, int]:
     return labels, count
 
 
+def touched(labels: np.ndarray, mask: np.ndarray) -> set[int]:
+    """Return the numbers of the lesions of ``labels`` that ``mask`` (of the same shape) shares a voxel with."""
+    return set(np.unique(labels[np.asarray(mask) > 0]).tolist()) - {0}
+
+
 def lesion_rows(truth: np.ndarray, predicted: np.ndarray, spacing: Sequence[float]) -> list[dict[str, Any]]:
     """Return a row for each true lesion: its volume ``ml``, and whether any predicted voxel touches it (``found``)."""
     labels, count = lesions(truth)
     sizes = np.bincount(labels.ravel(), minlength=count + 1) * float(np.prod(spacing)) / 1000
-    touched = set(np.unique(labels[np.asarray(predicted) > 0]).tolist())
-    return [{"ml": float(sizes[each]), "found": each in touched} for each in range(1, count + 1)]
+    hit = touched(labels, predicted)
+    return [{"ml": float(sizes[each]), "found": each in hit} for each in range(1, count + 1)]
 
 
-def score(truth: np.ndarray, predicted: np.ndarray, spacing: Sequence[float]) -> dict[str, Any]:
+def score(
+    truth: np.ndarray, predicted: np.ndarray, spacing: Sequence[float], found: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """Score one patient. Both masks have the same shape, in any axis order; ``spacing`` is in mm in that order.
 
     A lesion counts as found where any predicted voxel touches it; a predicted component
-    that touches no lesion is false. Volumes are in mL. Raises :class:`ScanError` where the
+    that touches no lesion is false. Volumes are in mL. ``found`` spares a second numbering where
+    the caller has :func:`lesion_rows` of these masks already. Raises :class:`ScanError` where the
     shapes differ. With an empty truth, an empty prediction or both: see :func:`dice` and
     :func:`surface_scores`.
     """
     if truth.shape != predicted.shape:
         raise ScanError(f"label {truth.shape} and prediction {predicted.shape} differ in shape; compare one grid")
     voxel_ml = float(np.prod(spacing)) / 1000
-    found = lesion_rows(truth, predicted, spacing)
+    found = lesion_rows(truth, predicted, spacing) if found is None else found
     large = [each["found"] for each in found if each["ml"] > LARGE_ML]
     labels, count = lesions(predicted)
-    hits = len(set(np.unique(labels[np.asarray(truth) > 0]).tolist()) - {0})
+    hits = len(touched(labels, truth))
     return {
         "dice": dice(truth, predicted),
         **surface_scores(truth, predicted, spacing),
@@ -137,7 +145,7 @@ def candidates(truth: np.ndarray, probability: np.ndarray, least: float = 0.1) -
     if count:
         scores[1:] = ndimage.maximum(probability, labels, range(1, count + 1))
     true_labels, true_count = lesions(truth)
-    hit = [set(np.unique(labels[true_labels == each]).tolist()) - {0} for each in range(1, true_count + 1)]
+    hit = [touched(labels, true_labels == each) for each in range(1, true_count + 1)]
     false = set(range(1, count + 1)) - set().union(*hit)
     return [float(max((scores[each] for each in touching), default=0.0)) for touching in hit], [
         float(scores[each]) for each in sorted(false)

@@ -24,7 +24,7 @@ from .inference import Prediction, predict_case
 from .real_patients import write_nifti
 from .recipe import Recipe
 from .scans import Scan
-from .sources import Case, cases_of, find_cases
+from .sources import Case, case_id, find_cases
 from .unet import UNet
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
@@ -59,7 +59,7 @@ def scans_of(paths: Sequence[str | Path]) -> tuple[list[Case | Found], list[str]
     lines: list[str] = []
     for path in map(Path, paths):
         if not path.is_dir():
-            scans.append(find_scan(path) if path.name.lower().endswith(ITK_ENDINGS) else cases_of([path])[0])
+            scans.append(find_scan(path) if path.name.lower().endswith(ITK_ENDINGS) else Case(case_id(path), path))
             continue
         nifti = _nifti_cases(path)
         found, left_out = ([], []) if (path / "imagesTr").is_dir() else find_scans(path)

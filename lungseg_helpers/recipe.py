@@ -22,6 +22,9 @@ AIR_HU = -1024
 WINDOWS = {"lung": (-600, 1500), "mediastinum": (40, 400), "bone": (400, 1800)}
 """Level and width in HU of the windows that radiologists read a chest CT in."""
 
+PLANES = ("axial", "coronal", "sagittal")
+"""The ways in which a chest is cut into slices to be looked at."""
+
 OPTIONAL = ("pixel_mm", "patch", "augmentation", "tumour_weight")
 """The settings that may be None."""
 

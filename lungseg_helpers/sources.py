@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,24 +112,6 @@ def find_cases(root: str | Path) -> list[Case]:
     if not cases:
         raise SourceError(f"{root}: no .nii or .nii.gz scan in this folder; give the folder that holds them")
     return [cases[id_] for id_ in sorted(cases)]
-
-
-def cases_of(paths: Sequence[str | Path]) -> list[Case]:
-    """Return the cases of a mixed list of scan files and folders, as a command line names them.
-
-    A file that is missing or is no scan is kept: reading it says what is wrong with it,
-    and the others go on. Raises :class:`SourceError` for a folder without scans, and
-    where two scans have the same id and would overwrite each other's results.
-    """
-    cases: dict[str, Case] = {}
-    for path in map(Path, paths):
-        for case in find_cases(path) if path.is_dir() else [Case(case_id(path), path)]:
-            if case.id in cases and case.image.resolve() != cases[case.id].image.resolve():
-                raise SourceError(
-                    f"{case.image}: case {case.id} is there twice, also as {cases[case.id].image}; rename one"
-                )
-            cases.setdefault(case.id, case)
-    return list(cases.values())
 
 
 def _nifti_files(folder: Path) -> list[Path]:

@@ -27,7 +27,7 @@ from .errors import RecipeError, SplitError, TrainingError
 from .recipe import Recipe
 from .segmenter import LungSegmenter, cautious_threshold
 from .unet import UNet
-from .weights import load_weights, save_weights
+from .weights import load_weights, network_state, save_weights
 
 
 def build_trainer(
@@ -120,8 +120,7 @@ def train(
         pd.DataFrame(module.history).to_csv(run / "curves.csv", index=False)
         best = _read(Path(trainer.checkpoint_callback.best_model_path))
         threshold = cautious_threshold(best["counts"]) if recipe.chosen_threshold else recipe.threshold
-        state = {key.removeprefix("network."): value for key, value in best["state_dict"].items()}
-        save_weights(weights, replace(recipe, threshold=threshold), state, roles)
+        save_weights(weights, replace(recipe, threshold=threshold), network_state(best), roles)
     return weights
 
 

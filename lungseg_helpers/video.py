@@ -29,10 +29,10 @@ from .errors import ScanError
 from .orientation import oriented
 from .overlay import PREDICTION, TRUTH, add_legend, outline, window_limits
 from .preprocessing import View, open_view
+from .recipe import PLANES
 from .scans import read_scan
 from .sources import case_id
 
-PLANES = ("axial", "coronal", "sagittal")
 WIDTH, LEAST_HEIGHT, DPI = 640, 240, 100
 """Pixels of a frame; its height follows from the patient."""
 STEP_MM = 2.0
@@ -115,13 +115,15 @@ class Film:
 
     ``ct`` int16 HU, ``truth``, ``prediction`` (uint8) and ``probability`` (uint8, 255ths) are
     (slice, row, column); ``spacing`` is in mm in that order; ``shown`` are the slices that become
-    frames, and ``places`` says where each of them lies. ``ct`` alone has to be there.
+    frames, and ``places`` says where each of them lies; ``upward`` whether the film runs towards the
+    head. Of the arrays ``ct`` alone has to be there.
     """
 
     ct: np.ndarray
     spacing: tuple[float, float, float]
     shown: range
     places: list[str]
+    upward: bool
     truth: np.ndarray | None = None
     prediction: np.ndarray | None = None
     probability: np.ndarray | None = None
@@ -146,7 +148,7 @@ def turn(view: View, plane: str = "axial") -> Film:
         shown = range(0, len(arrays["ct"]), max(1, round(STEP_MM / spacing[0])))
         edge = {"coronal": "front", "sagittal": "right"}[plane]
         places = [f"{index * spacing[0]:.1f} mm from the {edge}" for index in shown]
-    return Film(spacing=spacing, shown=shown, places=places, **arrays)  # type: ignore[arg-type]
+    return Film(spacing=spacing, shown=shown, places=places, upward=plane == "axial", **arrays)  # type: ignore[arg-type]
 
 
 def shoot(
@@ -240,9 +242,9 @@ def _draw_heat_key(ax: Axes) -> None:
 def _draw_bar(ax: Axes, film: Film) -> matplotlib.lines.Line2D:
     """The bar with the slices that hold truth (left half) and prediction (right half); returns the moving marker."""
     count = len(film.ct)
-    # the first axial slice is the lowest; in other planes the film starts at the top of the bar
-    axial = film.places[0].startswith("z")
-    ax.set(xlim=(0, 1), ylim=(-0.5, count - 0.5) if axial else (count - 0.5, -0.5), facecolor="0.15", xticks=[])
+    # a film that does not run upwards starts at the top of the bar
+    ends = (-0.5, count - 0.5) if film.upward else (count - 0.5, -0.5)
+    ax.set(xlim=(0, 1), ylim=ends, facecolor="0.15", xticks=[])
     ax.set_yticks([])
     for mask, style, left in ((film.truth, TRUTH, 0.05), (film.prediction, PREDICTION, 0.52)):
         if mask is not None:

@@ -74,12 +74,16 @@ def load_weights(path: Path) -> tuple[UNet, Recipe, dict[str, Any]]:
     return network.to(memory_format=torch.channels_last).eval(), recipe, content.get("split", {})
 
 
+def network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the network's own weights of a Lightning checkpoint, by the names that the network gives them."""
+    return {key.removeprefix("network."): value for key, value in checkpoint["state_dict"].items()}
+
+
 def _of_checkpoint(checkpoint: dict[str, Any], split: Path) -> dict[str, Any]:
     """What a weights file holds, from a Lightning checkpoint and the run's file of patients by role."""
-    state = {name: value for name, value in checkpoint["state_dict"].items() if name.startswith("network.")}
     return {
         "recipe": checkpoint["hyper_parameters"]["recipe"],
-        "state_dict": {name.removeprefix("network."): value for name, value in state.items()},
+        "state_dict": network_state(checkpoint),
         "split": json.loads(split.read_text()) if split.is_file() else {},
     }
 

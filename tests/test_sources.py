@@ -8,10 +8,10 @@ import pytest
 
 from lungseg_helpers import sources
 from lungseg_helpers.errors import SourceError
+from lungseg_helpers.predicting import scans_of
 from lungseg_helpers.sources import (
     Case,
     case_id,
-    cases_of,
     data_dir,
     dataset_root,
     ensure_dataset,
@@ -87,13 +87,13 @@ def test_scans_and_folders_can_be_named_together(
 ) -> None:
     other = touch(tmp_path_factory.mktemp("other"), "mine.nii", "lung_001.nii")
     absent = other / "absent.nii.gz"
-    cases = cases_of([other / "mine.nii", decathlon, absent, str(other / "mine.nii")])
+    cases, _ = scans_of([other / "mine.nii", decathlon, absent, str(other / "mine.nii")])
     assert [case.id for case in cases] == [
         "mine", "lung_001", "lung_002", "lung_003", "lung_010", "lung_096", "absent",
     ]  # fmt: skip
     assert cases[1].label is not None and cases[0].label is None and cases[-1].image == absent
     with pytest.raises(SourceError, match="lung_001 is there twice"):
-        cases_of([decathlon, other / "lung_001.nii"])
+        scans_of([decathlon, other / "lung_001.nii"])
 
 
 @pytest.mark.parametrize("name", ["lung_001.nii.gz", "lung_001.nii", "/a/b/lung_001.NII.GZ"])
