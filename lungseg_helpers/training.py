@@ -103,7 +103,8 @@ def train(
     if is_first():
         run.mkdir(parents=True, exist_ok=True)
         if not same:
-            shutil.rmtree(run / "checkpoints", ignore_errors=True)
+            for kept in ("checkpoints", "tensorboard"):
+                shutil.rmtree(run / kept, ignore_errors=True)
             weights.unlink(missing_ok=True)
         split_file.write_text(json.dumps(roles, indent=1))
     pl.seed_everything(recipe.seed, workers=True, verbose=False)

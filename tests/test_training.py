@@ -238,6 +238,15 @@ def test_stops_early_and_keeps_the_best(data, tmp_path):
     assert len(kept) == 3 and kept[2] == "last.ckpt" and all(name.startswith("best-epoch=") for name in kept[:2])
 
 
+def test_a_run_that_begins_anew_keeps_nothing_of_the_one_before(data, toy_recipe, tmp_path):
+    other = LungDataModule(data.train_set.stacks, data.validation_set.stacks, replace(toy_recipe, seed=1))
+    for each in (other, data):
+        train(each, SPLIT, tmp_path / "run", "cpu", progress=False)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), {"images": 0}).Reload()
+    assert [picture.step for picture in events.Images("a")] == list(range(data.recipe.epochs))
+    assert len(list((tmp_path / "run" / "checkpoints").glob("best-*"))) == data.recipe.keep_best
+
+
 def test_panels_show_ct_truth_and_prediction_in_their_places(data, tmp_path):
     train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
     events = EventAccumulator(str(next((tmp_path / "run" / "tensorboard").rglob("events.*")).parent), {"images": 0})
