@@ -147,6 +147,14 @@ class SliceDataset(Dataset):
         """Int array (slices,): each item's patient number."""
         return np.array([number for number, _ in self.index])
 
+    @property
+    def weights(self) -> np.ndarray:
+        """Float array (slices,), sum 1: how often each item is drawn in training, as the recipe says."""
+        recipe, held = self.recipe, self.has_tumour
+        if recipe.tumour_weight is None:
+            return tumour_weights(held, recipe.tumour_fraction, self.patients)
+        return tumour_weights(held, weighted_fraction(held, recipe.tumour_weight))
+
     def __getitem__(self, item: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
         item, seed = item if isinstance(item, tuple) else (item, None)
         number, index = self.index[item]
@@ -265,14 +273,10 @@ class LungDataModule(pl.LightningDataModule):
         self.validation_set = SliceDataset(validation, recipe)
 
     def train_dataloader(self) -> DataLoader:
-        recipe, held = self.recipe, self.train_set.has_tumour
-        if recipe.tumour_weight is None:
-            weights = tumour_weights(held, recipe.tumour_fraction, self.train_set.patients)
-        else:
-            weights = tumour_weights(held, weighted_fraction(held, recipe.tumour_weight))
-        draws = recipe.slices_per_epoch or len(held)
+        recipe = self.recipe
+        draws = recipe.slices_per_epoch or len(self.train_set)
         repeated = (recipe.same_seeds, recipe.batch_size) if recipe.same_seeds else None
-        sampler = OversamplingSampler(weights, draws, recipe.seed, *self._place(), repeated=repeated)
+        sampler = OversamplingSampler(self.train_set.weights, draws, recipe.seed, *self._place(), repeated=repeated)
         return self._loader(self.train_set, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
