@@ -7,7 +7,7 @@ import importlib
 
 from .table import keep, markdown
 
-NAMES = ("throughput", "preprocessing", "training", "inference", "shipped", "recipes", "phantom_to_real")
+NAMES = ("throughput", "preprocessing", "training", "inference", "shipped", "recipes", "nnunet", "phantom_to_real")
 
 
 def main() -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import inference, preprocessing, throughput, training
+from benchmarks import inference, nnunet, preprocessing, throughput, training
+from benchmarks.nnunet.export import export
 from benchmarks.plain_way import PlainDataset, prepare_plainly
 from benchmarks.table import Row, keep, markdown, results_file
+from lungseg_helpers.dataset import Split
 from lungseg_helpers.inference import predict_case
 from lungseg_helpers.preprocessing import prepare
 from lungseg_helpers.weights import SHIPPED_WEIGHTS, load_weights
@@ -104,3 +110,43 @@ def test_inference_measures_every_side(toy_case, tmp_path, monkeypatch):
     assert {row.target for row in found} == {"at least 3", "at least 1"}
     (memory,) = inference.memory(case)
     assert 0.1 < memory.ours < 3
+
+
+def test_nnunet_is_told_of_the_same_split_and_of_no_test_patient(toy_case, tmp_path):
+    cases = [toy_case(name) for name in "abcd"]
+    split = Split(("a", "b"), ("c",), ("d",), "toys")
+    folder = export(cases, split, tmp_path / "raw", tmp_path / "preprocessed")
+    assert folder.name == "Dataset701_toys"
+    described = json.loads((folder / "dataset.json").read_text())
+    assert sorted(described["dataset"]) == ["a", "b", "c"] and described["numTraining"] == 3
+    for case in cases[:3]:
+        named = described["dataset"][case.id]
+        assert [Path(each) for each in named["images"]] == [case.image] and Path(named["label"]) == case.label
+    (fold,) = json.loads((tmp_path / "preprocessed" / folder.name / "splits_final.json").read_text())
+    assert fold == {"train": ["a", "b"], "val": ["c"]}
+    assert not list(tmp_path.rglob("raw/**/*.nii.gz")), "no scan is copied"
+
+
+def test_without_nnunet_the_benchmark_says_how_to_get_it(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert nnunet.rows() == []
+    assert "pip install" in capsys.readouterr().err
+
+
+def test_predictions_of_both_are_scored_by_the_same_evaluation(toy_case, tmp_path):
+    cases = [toy_case(name) for name in "ab"]
+    masks = {"course": tmp_path / "course", "nnU-Net 2d": tmp_path / "peer"}
+    for folder in masks.values():
+        folder.mkdir()
+    for case in cases:
+        shutil.copy(case.label, masks["course"] / f"{case.id}_pred.nii.gz")
+    shutil.copy(cases[0].label, masks["nnU-Net 2d"] / "a_pred.nii.gz")
+    empty = nib.load(cases[1].label)
+    nib.save(nib.Nifti1Image(np.zeros(empty.shape, np.uint8), empty.affine), masks["nnU-Net 2d"] / "b_pred.nii.gz")
+    rows = [
+        {"model": name, "steps": 7, "seconds": 1.0, **nnunet.score_folder(tmp_path, folder)}
+        for name, folder in masks.items()
+    ]
+    overlap, found = nnunet.figures(pd.DataFrame(rows))
+    assert (overlap.ours, overlap.reference, overlap.ratio) == (1.0, 0.5, 2.0)
+    assert (found.ours, found.reference) == (2, 1)

@@ -1,7 +1,8 @@
 """nnU-Net v2 from its own package: its own plans, its own trainer, its own prediction.
 
 Only three things are set from here: the split, the number of training steps, and on a machine
-without a GPU a small batch and no prediction of mirrored images. (F. Isensee and others, *Nature Methods* 18:203, 2021.)
+without a GPU a small batch and no prediction of mirrored images. (F. Isensee and others, *Nature
+Methods* 18:203, 2021.)
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ EPOCHS = 20
 """nnU-Net lowers its learning rate once an epoch: so many stairs has it within one budget."""
 
 SMALL_GB = 0.5
-"""GPU memory that nnU-Net plans for where there is no GPU. It takes the same network with a smaller batch: planned for its
-usual 8 GB, one step of 49 slices takes two cores over half a minute, and minutes hold too few steps to learn."""
+"""GPU memory that nnU-Net plans for where there is no GPU. It takes the same network with a smaller batch: planned for
+its usual 8 GB, one step of 49 slices takes two cores over half a minute, and minutes hold too few steps to learn."""
 
 WARM_UP, MEASURED = 2, 6
 """Steps before a rate is taken, and steps that it is taken over: on a processor one step takes seconds."""
