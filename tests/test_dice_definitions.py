@@ -5,6 +5,7 @@ import pytest
 
 from lungseg_helpers.dice_definitions import (
     DEFINITIONS,
+    PUBLISHED,
     batches_with_epsilon,
     batches_with_tumour,
     patients_mean,
@@ -39,6 +40,10 @@ def predictions(kind: str) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def table(kind: str) -> dict[str, float]:
     return {name: score(predictions(kind)) for name, score in DEFINITIONS.items()}
+
+
+def test_every_definition_has_the_number_that_was_published_by_it():
+    assert list(PUBLISHED) == list(DEFINITIONS)
 
 
 def test_a_model_that_says_nothing_is_good_under_one_definition_and_worth_0_under_the_others():
