@@ -1,0 +1,54 @@
+"""``LUNGSEG_RECIPE`` and ``LUNGSEG_DATA``: the notebooks go the whole road by another recipe, on other patients."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lungseg_helpers.phantom import write_dataset
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+
+FEW_STEPS = """
+from lungseg_helpers import recipes
+for sizes in recipes._LAPTOP.values():
+    sizes |= {"slices_per_epoch": 160, "epochs": 2}
+"""
+"""What each kernel runs first: trainings of seconds, or this test would take half an hour."""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """An own data set, outputs of its own, short trainings, and no network: the real patients are left out."""
+    write_dataset(tmp_path / "own", cases=12, unlabelled=1, seed=7, matrix=96)
+    startup = tmp_path / "ipython" / "profile_default" / "startup" / "00_few_steps.py"
+    startup.parent.mkdir(parents=True)
+    startup.write_text(FEW_STEPS)
+    return {
+        **os.environ,
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "LUNGSEG_DATA_DIR": str(tmp_path / "data"),
+        "LUNGSEG_DATA": str(tmp_path / "own"),
+        "LUNGSEG_OUTPUTS": str(tmp_path / "outputs"),
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+    }
+
+
+# one channel, whole frames, no normalisation, inverse-frequency weights, a constant rate, early stopping
+@pytest.mark.parametrize("recipe", ["lungnet"])
+def test_notebooks_run_by_a_reference_recipe(environment, tmp_path, recipe):
+    chosen = [next(NOTEBOOKS.glob(f"{number}_*.ipynb")) for number in ("02", "03", "04", "05")]
+    command = [sys.executable, NOTEBOOKS / "execute.py", "--out", tmp_path / "executed", *chosen]
+    done = subprocess.run(
+        command, env={**environment, "LUNGSEG_RECIPE": recipe}, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (run,) = (tmp_path / "outputs" / "runs").glob(f"own-{recipe}-*[0-9]")
+    split = json.loads((run / "split.json").read_text())
+    assert split["data"] == "own"
+    evaluated = (tmp_path / "executed" / chosen[-1].name).read_text()
+    assert f"{len(split['test'])} test patients; seen in training: []" in evaluated
+    assert (tmp_path / "outputs" / "scores" / "own_network.csv").is_file()
