@@ -7,7 +7,10 @@ import importlib
 
 from .table import keep, markdown
 
-NAMES = ("throughput", "preprocessing", "training", "inference", "shipped", "recipes", "nnunet", "phantom_to_real")
+NAMES = (
+    "throughput", "preprocessing", "training", "inference", "shipped", "recipes", "nnunet", "ablation",
+    "phantom_to_real",
+)  # fmt: skip
 
 
 def main() -> None:

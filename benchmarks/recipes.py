@@ -1,9 +1,8 @@
-"""Six recipes on equal seconds of training, and the way from ``baseline`` to ``course`` step by step.
+"""Six recipes on equal seconds of training.
 
-Writes ``recipes.csv`` and ``ablation.csv``, a row a training, and ``recipes.png``. Trainings are kept in
+Writes ``recipes.csv``, a row a training, and ``recipes.png``. Trainings are kept in
 ``outputs/runs/compare`` and found done when the command is given again, so it may be cut
-short at any time. ``LUNGSEG_SECONDS`` and ``LUNGSEG_ABLATION_SECONDS`` set the budgets; on a GPU
-set ``LUNGSEG_PROFILE=gpu`` as well.
+short at any time. ``LUNGSEG_SECONDS`` sets the budget; on a GPU set ``LUNGSEG_PROFILE=gpu`` as well.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lungseg_helpers.comparison import ablation, compare
+from lungseg_helpers.comparison import compare
 from lungseg_helpers.recipes import RECIPES, Recipe, get_recipe
 from lungseg_helpers.weights import outputs_dir
 
@@ -43,33 +42,30 @@ def measure(recipes: Iterable[tuple[str, Recipe]], seconds: float, file: Path) -
     return pd.DataFrame(rows)
 
 
-def draw(table: pd.DataFrame, steps: pd.DataFrame) -> None:
-    """Draw per-patient Dice by recipe, what each project reports beside it, and Dice along the ablation."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", width_ratios=(1, 1.3))
+def draw(table: pd.DataFrame) -> None:
+    """Draw per-patient Dice by recipe, a dot a seed, and what each project reports beside it."""
+    figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
     names = list(dict.fromkeys(table["recipe"]))[::-1]
     for place, name in enumerate(names):
         rows = table[table["recipe"] == name]
-        left.plot(rows["dice"], [place] * len(rows), "o", color="#0072B2", label="per patient" if not place else None)
-        left.plot(rows["reported"], [place] * len(rows), "x", color="#D55E00",
-                  label="as the project reports it" if not place else None)  # fmt: skip
-    left.set(yticks=range(len(names)), yticklabels=names, xlim=(-0.02, 1), xlabel="Dice", title="Six recipes")
-    left.grid(axis="y", color="0.9")
-    left.legend(loc="lower right", fontsize=8)
-    order = range(len(steps))[::-1]
-    right.barh(order, steps["dice"], color="#0072B2")
-    right.set(yticks=order, yticklabels=steps["what"], xlabel="mean Dice a patient", title="From baseline to course")
+        ax.plot(rows["dice"], [place] * len(rows), "o", color="#0072B2", label="" if place else "per patient")
+        ax.plot(rows["reported"], [place] * len(rows), "x", color="#D55E00",
+                label="" if place else "as the project reports it")  # fmt: skip
+    title = f"Six recipes, {table['seconds'].iloc[0]:g} s of training each"
+    ax.set(yticks=range(len(names)), yticklabels=names, xlim=(-0.02, 1), xlabel="Dice", title=title)
+    ax.grid(axis="y", color="0.9")
+    ax.legend(loc="upper right", fontsize=8)
     figure.savefig(HERE / "recipes.png", dpi=90)
     plt.close(figure)
 
 
 def rows() -> list[Row]:
     """Train, score and return the figures."""
-    seconds, each = budget(), budget("LUNGSEG_ABLATION_SECONDS", 75)
+    seconds = budget()
     chosen = [(name, get_recipe(name)) for name in RECIPES]
     chosen += [("course", replace(get_recipe("course"), seed=seed)) for seed in SEEDS[1:]]
     table = measure(chosen, seconds, HERE / "recipes.csv")
-    steps = measure(ablation(), each, HERE / "ablation.csv")
-    draw(table, steps)
+    draw(table)
     course, others = table[table["recipe"] == "course"], table[table["recipe"] != "course"]
     best = others.loc[others["dice"].idxmax()]
     spread = course["dice"].std()

@@ -44,7 +44,8 @@ def prepare(cases: Sequence[Case], split: Split, folder: Path, configurations: S
     os.environ.setdefault("nnUNet_n_proc_DA", str(max(1, (os.cpu_count() or 2) - 1)))
     kept = places["nnUNet_preprocessed"] / dataset_name(split.data)
     done = kept / f"done_{'_'.join(configurations)}.json"
-    asked = str(split.to_dict())
+    memory_gb = None if torch.cuda.is_available() else SMALL_GB
+    asked = json.dumps({**split.to_dict(), "memory_gb": memory_gb})
     if done.is_file() and done.read_text() == asked:
         return kept
     export(cases, split, places["nnUNet_raw"], places["nnUNet_preprocessed"])
@@ -56,7 +57,7 @@ def prepare(cases: Sequence[Case], split: Split, folder: Path, configurations: S
 
     processes = os.cpu_count() or 1
     extract_fingerprint_dataset(DATASET_ID, num_processes=processes, check_dataset_integrity=True, verbose=False)
-    plan_experiment_dataset(DATASET_ID, gpu_memory_target_in_gb=None if torch.cuda.is_available() else SMALL_GB)
+    plan_experiment_dataset(DATASET_ID, gpu_memory_target_in_gb=memory_gb)
     preprocess_dataset(DATASET_ID, configurations=list(configurations), num_processes=[processes])
     done.write_text(asked)
     return kept
