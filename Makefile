@@ -3,7 +3,7 @@
 #   make lab        open the first notebook in JupyterLab
 #   make test       unit tests, and every notebook compared with its committed outputs
 #   make notebooks  execute the notebooks in place, to commit them
-#   make bench      the measurements side by side, about 20 minutes; kept in outputs/benchmarks.json
+#   make bench      the measurements side by side, about two hours; kept in outputs/benchmarks.json
 #   make fuzz       20,000 broken scans against the reader (the unit tests hold 2,000)
 #   make clean      remove what runs made (data, outputs, caches), but not .venv
 

@@ -34,6 +34,10 @@ HERE = Path(__file__).parent
 INSTALL = "pip install --constraint requirements.lock --editable '.[nnunet]'"
 """The constraint keeps the course's torch: nnU-Net's own requirements would bring another, with all of CUDA."""
 
+WITHOUT_GPU = 10
+"""Test patients that are predicted where there is no GPU: nnU-Net takes a minute for each there, and several for a real
+patient's scan, so those are left out."""
+
 Predict = Callable[[list[Case], Path], None]
 """What a trained model does with scans: write ``<case>_pred.nii.gz`` of each into a folder."""
 
@@ -81,10 +85,15 @@ def rows() -> list[Row]:
         print(f"nnunet is left out: nnU-Net is not installed; install it by: {INSTALL}", file=sys.stderr)
         return []
     seconds, device, folder = budget(), pick_device(), outputs_dir() / "nnunet"
-    root, real = ensure_dataset(), ensure_dataset("real")
+    root = ensure_dataset()
     split, _, _ = open_split(None, get_recipe("course"))
     cases = [case for case in find_cases(root) if case.label is not None]
-    asked = {root: [case for case in cases if case.id in set(split.test)], real: find_cases(real)}
+    asked = {root: [case for case in cases if case.id in set(split.test)]}
+    if device == "cuda":
+        real = ensure_dataset("real")
+        asked[real] = find_cases(real)
+    else:
+        asked[root] = asked[root][:WITHOUT_GPU]
     models = {"course": train_course(seconds, device)}
     preprocessed = peer.prepare(cases, split, folder, configurations(device))
     for each in configurations(device):
