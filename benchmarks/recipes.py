@@ -32,12 +32,13 @@ def budget(variable: str = "LUNGSEG_SECONDS", otherwise: float = 300) -> float:
     return float(os.environ.get(variable) or otherwise)
 
 
-def measure(recipes: Iterable[tuple[str, Recipe]], seconds: float, file: Path) -> pd.DataFrame:
-    """Train and score recipes one after the other; ``file`` is written anew after each."""
+def measure(recipes: Iterable[tuple[str, Recipe]], seconds: float, file: Path, real: bool = True) -> pd.DataFrame:
+    """Train and score recipes one after the other, ``real`` patients too; ``file`` is written anew after each."""
     rows = []
     for words, recipe in recipes:
         print(f"{words}: {seconds:g} s of training", file=sys.stderr)
-        rows.append({"what": words, "seconds": seconds, **compare(recipe, seconds, outputs_dir() / "runs" / "compare")})
+        folder = outputs_dir() / "runs" / "compare"
+        rows.append({"what": words, "seconds": seconds, **compare(recipe, seconds, folder, real=real)})
         pd.DataFrame(rows).round(4).to_csv(file, index=False)
     return pd.DataFrame(rows)
 
