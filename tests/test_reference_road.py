@@ -22,7 +22,7 @@ for sizes in recipes._LAPTOP.values():
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """An own data set, outputs of its own, short trainings, and no network: the real patients are left out."""
+    """An own data set, outputs of its own, short trainings, and an index that does not answer."""
     # a smaller matrix has thicker slices, and the 30 that a reference recipe drops would leave no tumour
     write_dataset(tmp_path / "own", cases=12, unlabelled=1, seed=7, matrix=192)
     startup = tmp_path / "ipython" / "profile_default" / "startup" / "00_few_steps.py"
