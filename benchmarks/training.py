@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lungseg_helpers.callbacks import Clock
 from lungseg_helpers.dataset import LungDataModule, SliceDataset
-from lungseg_helpers.devices import choose_precision, loader_workers, pick_device
+from lungseg_helpers.devices import PRECISIONS, autocast, choose_precision, cores, loader_workers, pick_device
 from lungseg_helpers.losses import dice_bce_loss
 from lungseg_helpers.phantom import write_dataset
 from lungseg_helpers.preprocessing import open_stack, prepare
@@ -113,7 +113,6 @@ def our_rate(recipe: Recipe, stacks: list[Path], folder: Path) -> tuple[float, f
 def memory_rate(recipe: Recipe, stacks: list[Path], folder: Path) -> tuple[float, float, float]:
     """The same step on one batch that lies in the device's memory: what no loader can exceed."""
     device = pick_device()
-    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(choose_precision())
     network = build_unet(recipe).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), fused=True)
     image = torch.rand(recipe.batch_size, len(recipe.context_mm), *recipe.patch, device=device)
@@ -121,7 +120,7 @@ def memory_rate(recipe: Recipe, stacks: list[Path], folder: Path) -> tuple[float
     mask = (torch.rand(recipe.batch_size, 1, *recipe.patch, device=device) > 0.98).float()
     clock = Clock()
     for _ in range(STEPS):
-        with torch.autocast(device, dtype, enabled=dtype is not None):
+        with autocast(device):
             loss = dice_bce_loss(network(image), mask)
         optimiser.zero_grad()
         loss.backward()
@@ -138,31 +137,49 @@ def _figures(clock: Clock, recipe: Recipe) -> tuple[float, float, float]:
     return (len(clock.ends) - WARM_UP) * recipe.batch_size / taken, host, gpu
 
 
-def rows() -> list[Row]:
-    """Measure the three in turn, each in a fresh process, and return the figures."""
-    gpu = pick_device() == "cuda"
-    recipe = replace(get_recipe("course", "gpu" if gpu else "laptop"), augmentation=AS_PLAIN, slices_per_epoch=10**6)
+def measured(recipe: Recipe, stacks: list[Path], folder: Path, precision: str | None) -> list[list[float]]:
+    """Measure the three sides in turn, each in a fresh process, ``precision`` forced; medians of their figures."""
     sides = (plain_rate, our_rate, memory_rate)
     found: dict[str, list[tuple[float, float, float]]] = {side.__name__: [] for side in sides}
+    before = os.environ.pop("LUNGSEG_PRECISION", None)
+    os.environ |= {"LUNGSEG_PRECISION": precision} if precision else {}
+    for _ in range(ROUNDS):
+        for side in sides:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+                found[side.__name__].append(fresh.submit(side, recipe, stacks, folder).result())
+    os.environ.pop("LUNGSEG_PRECISION", None)
+    os.environ |= {"LUNGSEG_PRECISION": before} if before else {}
+    return [[statistics.median(column) for column in zip(*each, strict=True)] for each in found.values()]
+
+
+def rows() -> list[Row]:
+    """Measure in float32 and, where this machine would take it, in mixed bfloat16; a GPU in its own precision."""
+    gpu = pick_device() == "cuda"
+    recipe = replace(get_recipe("course", "gpu" if gpu else "laptop"), augmentation=AS_PLAIN, slices_per_epoch=10**6)
+    forced: list[str | None] = [None] if gpu else ["float32"]
+    if not gpu and choose_precision() == PRECISIONS["bfloat16"]:
+        forced.append("bfloat16")
+    found = []
     with tempfile.TemporaryDirectory() as folder:
         root, plain = Path(folder) / "phantom", Path(folder) / "plain"
         plain.mkdir()
         write_dataset(root, CASES, 0, seed=5)
         stacks, _ = prepare(find_cases(root), recipe, Path(folder) / "stacks")
         write_plainly(stacks, recipe, plain)
-        for _ in range(ROUNDS):
-            for side in sides:
-                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-                    found[side.__name__].append(fresh.submit(side, recipe, stacks, plain).result())
-    where = torch.cuda.get_device_name() if gpu else f"CPU, {os.cpu_count()} cores"
-    (plainly, host, card), (ours, our_host, our_card), (limit, *_) = (
-        [statistics.median(column) for column in zip(*each, strict=True)] for each in found.values()
-    )
+        for precision in forced:
+            found += _rows(recipe, precision, *measured(recipe, stacks, plain, precision))
+    return found
+
+
+def _rows(recipe: Recipe, precision: str | None, *sides: list[float]) -> list[Row]:
+    gpu = precision is None
+    (plainly, host, card), (ours, our_host, our_card), (limit, *_) = sides
+    where = torch.cuda.get_device_name() if gpu else f"CPU, {cores()} cores"
     note = f"{where}; batch {recipe.batch_size} of {len(recipe.context_mm)} × {recipe.patch[0]} × {recipe.patch[1]}"
-    name = "training, gpu profile" if gpu else "training, laptop profile"
+    name = "training, gpu profile" if gpu else f"training, laptop profile, {precision}"
     return [
         Row(f"{name}, slices/s", ours, "1/s", plainly, ours / plainly, "at least 4" if gpu else "at least 2",
-            f"{note}; beside a plain loop"),
+            f"{note}; beside a plain loop in float32"),
         Row(f"{name}, beside a batch in memory", ours, "1/s", limit, ours / limit, "at least 0.9" if gpu else "",
             f"{note}; the rest is loading and augmenting"),
         Row(f"{name}, peak host memory", our_host, "MB", host, host / our_host, "", "the training process, all in"),

@@ -17,6 +17,7 @@ import typer
 from .errors import LungsegError
 from .recipe import PLANES
 from .recipes import PROFILES, RECIPES, WINDOWS, Recipe, get_recipe
+from .sources import PHANTOMS, UNLABELLED_PHANTOMS
 
 app = typer.Typer(
     help="Lung tumour segmentation, from a chest CT to an overlay video. For teaching, not for clinical use.",
@@ -29,11 +30,12 @@ app.add_typer(fetch_app, name="fetch")
 
 
 class Device(StrEnum):
-    """Where the network runs; ``auto`` takes a GPU if there is one."""
+    """Where the network runs; ``auto`` takes a GPU if there is one (``mps`` is a Mac's)."""
 
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+    mps = "mps"
 
 
 Plane = StrEnum("Plane", {name: name for name in PLANES})
@@ -70,10 +72,18 @@ def _recipe(name: RecipeName | None, profile: Profile | None, faithful: bool = F
 
 
 @app.command()
+def film(device: DeviceOption = Device.auto) -> None:
+    """Film a real patient with the course's own weights: the first thing to look at. Prints the film's name."""
+    from .first_film import first_film
+
+    print(first_film(device.value))
+
+
+@app.command()
 def phantom(
     out: Annotated[Path | None, typer.Option(help="Folder of the data set.  [default: data/phantom]")] = None,
-    cases: Annotated[int, typer.Option(min=1, help="Labelled cases.")] = 100,
-    unlabelled: Annotated[int, typer.Option(min=0, help="Cases without a label.")] = 4,
+    cases: Annotated[int, typer.Option(min=1, help="Labelled cases.")] = PHANTOMS,
+    unlabelled: Annotated[int, typer.Option(min=0, help="Cases without a label.")] = UNLABELLED_PHANTOMS,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 2026,
     matrix: Annotated[int, typer.Option(min=64, max=512, help="Rows and columns of a slice.")] = 256,
     workers: WorkersOption = None,
@@ -176,6 +186,9 @@ def train(
     profile: ProfileOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: outputs/runs/…]")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="Ten times the epochs, in a run of its own that the notebooks find.")
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Another of the recipe's settings; may be given repeatedly."),
@@ -201,10 +214,11 @@ def train(
 
     chosen = _recipe(recipe, profile, faithful).varied(settings or ())
     chosen = replace(chosen, epochs=epochs) if epochs else chosen
+    chosen = chosen.longer() if long else chosen
     split, stacks, problems = open_split(data, chosen)
     workers = loader_workers(device.value) if workers is None else workers
     module = LungDataModule(stacks["train"], stacks["validation"], chosen, workers)
-    run = out or run_dir(data, chosen)
+    run = out or run_dir(data, chosen, long)
     weights = train(module, split, run, device.value, devices=devices, nodes=num_nodes, start=start)
     if is_first():
         print(weights)

@@ -21,7 +21,7 @@ import pytorch_lightning as pl
 from . import dice_definitions
 from .callbacks import Clock
 from .dataset import LungDataModule, open_split
-from .devices import choose_precision, loader_workers, pick_device
+from .devices import accelerator, choose_precision, loader_workers, pick_device
 from .evaluation import score_table, summary
 from .inference import predict_stack, probabilities_to_mask
 from .metrics import score
@@ -84,7 +84,7 @@ def steps_per_second(data: LungDataModule, device: str = "auto") -> float:
     recipe = replace(data.recipe, slices_per_epoch=(WARM_UP + MEASURED) * data.recipe.batch_size, epochs=1)
     short = LungDataModule(data.train_set.stacks, data.validation_set.stacks, recipe, data.workers)
     trainer = pl.Trainer(
-        accelerator="gpu" if pick_device(device) == "cuda" else "cpu", devices=1, precision=choose_precision(device),
+        accelerator=accelerator(device), devices=1, precision=choose_precision(device),
         max_epochs=1, limit_val_batches=0, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, gradient_clip_val=1.0, callbacks=[clock],
     )  # fmt: skip

@@ -15,7 +15,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from .dataset import fit_frame, read_channels
-from .devices import choose_precision
+from .devices import autocast, named_operators
 from .grids import from_grid, mask_box, share_from_grid
 from .lungs import fill_holes, lung_mask
 from .orientation import oriented, oriented_spacing, unoriented
@@ -23,10 +23,14 @@ from .preprocessing import SliceStack, scan_stack
 from .recipe import Recipe
 from .scans import Scan, read_scan
 from .sources import Case
-from .unet import UNet
+from .unet import UNet, folded
 
 BASELINE_HU = -300
 """The trivial baseline calls everything denser than this, inside the lungs, a candidate."""
+
+
+BATCH_SIZES = {"cpu": 4, "cuda": 16}
+"""Slices per batch: a small one stays in a processor's cache, a large one fills a GPU."""
 
 
 @dataclass(frozen=True)
@@ -43,24 +47,26 @@ class Prediction:
 
 
 def predict_stack(
-    network: UNet, recipe: Recipe, stack: SliceStack, device: str = "cpu", batch_size: int = 16,
+    network: UNet, recipe: Recipe, stack: SliceStack, device: str = "cpu", batch_size: int | None = None,
     progress: bool = False, flips: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """Return the tumour probability of every pixel of a stack: float32 (slice, row, column).
 
     With ``flips`` each slice is also looked at with left and right exchanged, and the two
-    probabilities are averaged: no other flip makes a chest that training has seen.
+    probabilities are averaged: no other flip makes a chest that training has seen. ``batch_size`` is by
+    default what suits the device.
     """
-    network = network.to(device)
+    network = folded(network).to(device)
+    batch_size = batch_size or BATCH_SIZES.get(device, BATCH_SIZES["cuda"])
     shape = stack.ct.shape[1:]
+    # as much air around the slice as validation had: with less, the shipped weights report more at the chest's edge
     frame = tuple(max(sides) for sides in zip(shape, recipe.frame, strict=True))
-    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(choose_precision(device))
     probabilities = np.empty(stack.ct.shape, np.float32)
     starts = range(0, len(stack.ct), batch_size)
     for first in tqdm(starts, desc=f"predicting {stack.id}", unit="batch", leave=False, disable=not progress):
         indices = range(first, min(first + batch_size, len(stack.ct)))
         batch = _batch(stack, indices, recipe, frame).to(device, memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast(torch.device(device).type, dtype=dtype, enabled=dtype is not None):
+        with torch.inference_mode(), autocast(device), named_operators(device):
             found = network(batch).float().sigmoid()
             if flips:
                 found = (found + network(batch.flip(3)).float().sigmoid().flip(3)) / 2

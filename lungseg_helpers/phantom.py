@@ -16,12 +16,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from isal import igzip
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 from tqdm import tqdm
 
 from .decathlon import dataset_json
 from .errors import SourceError
 from .phantom_thorax import Phantom, make_phantom
+from .sources import PHANTOMS, UNLABELLED_PHANTOMS
 
 __all__ = ["VERSION", "Phantom", "is_current", "make_phantom", "write_dataset"]
 
@@ -34,8 +35,10 @@ STALE_SECONDS = 600
 """Age from which a temporary file is taken for a killed run's; a case takes far less."""
 
 
-def write_dataset(out: Path, cases: int = 100, unlabelled: int = 4, seed: int = 2026, matrix: int = 256,
-                  workers: int | None = None) -> Path:  # fmt: skip
+def write_dataset(
+    out: Path, cases: int = PHANTOMS, unlabelled: int = UNLABELLED_PHANTOMS, seed: int = 2026, matrix: int = 256,
+    workers: int | None = None,
+) -> Path:  # fmt: skip
     """Write ``cases`` labelled and ``unlabelled`` further phantoms to ``out`` as a Decathlon data set.
 
     The files are the same for any number of ``workers`` (default: one a core). A killed
@@ -64,7 +67,7 @@ def write_dataset(out: Path, cases: int = 100, unlabelled: int = 4, seed: int = 
     if todo:
         # A set is whole when it has its description.
         (out / "dataset.json").unlink(missing_ok=True)
-    workers = min(workers or os.cpu_count() or 1, max(1, len(todo)))
+    workers = min(workers or cpu_count(), max(1, len(todo)))
     made = Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(_write_case)(*job, matrix) for job in todo)
     for _ in tqdm(made, total=len(todo), desc="phantoms", unit="case", disable=not todo):
         pass

@@ -8,6 +8,8 @@ edge crosses gets a share of the new HU, which is the partial volume effect.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 Box = tuple[slice, slice, slice]
@@ -163,22 +165,33 @@ def tubes(canvas: Canvas, points: np.ndarray, radii: np.ndarray, step: float | n
 
 def _add_balls(canvas: Canvas, cover: np.ndarray, index: np.ndarray, radii: np.ndarray) -> None:
     """Raise ``cover`` to that of balls at fractional ``index`` (n, 3), in groups of like size."""
-    spacing = np.array(canvas.spacing, np.float32)
     flat = cover.reshape(-1)
     size = np.ceil(radii / 1.5).astype(int)
     for group in np.unique(size):
-        reach = np.ceil((1.5 * group + canvas.soft) / spacing).astype(int)
-        offsets = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in reach], indexing="ij"), -1).reshape(-1, 3)
+        reach = [int(np.ceil((1.5 * group + canvas.soft) / step)) for step in canvas.spacing]
+        block = math.prod(2 * each + 1 for each in reach)
         chosen = np.flatnonzero(size == group)
-        for part in np.array_split(chosen, 1 + len(chosen) * len(offsets) // 1_000_000):
-            nearest = np.rint(index[part]).astype(int)
-            away = (offsets[None] - (index[part] - nearest)[:, None]).astype(np.float32) * spacing
-            share = canvas.cover(np.sqrt((away**2).sum(-1)) - radii[part, None].astype(np.float32))
-            which, offset = np.nonzero(share > 0)
-            voxel = nearest[which] + offsets[offset]
-            inside = ((voxel >= 0) & (voxel < cover.shape)).all(1)
-            at = np.ravel_multi_index(tuple(voxel[inside].T), cover.shape)
-            np.maximum.at(flat, at, share[which, offset][inside])
+        for part in np.array_split(chosen, 1 + len(chosen) * block // 1_000_000):
+            # axis by axis: (ball, 2 reach + 1) each, which broadcasting makes the (ball, slice, row, column) of all
+            square, at, inside = [], [], []
+            for axis, far in enumerate(reach):
+                steps = np.arange(-far, far + 1)
+                nearest = np.rint(index[part, axis]).astype(int)[:, None]
+                away = (steps - (index[part, axis, None] - nearest)).astype(np.float32)
+                away *= np.float32(canvas.spacing[axis])
+                voxel = nearest + steps
+                square.append(away**2)
+                at.append(voxel * math.prod(cover.shape[axis + 1 :]))
+                inside.append((voxel >= 0) & (voxel < cover.shape[axis]))
+            distance = np.sqrt(_spread(np.add, square)) - radii[part, None, None, None].astype(np.float32)
+            share = canvas.cover(distance)
+            held = (share > 0) & _spread(np.logical_and, inside)
+            np.maximum.at(flat, _spread(np.add, at)[held], share[held])
+
+
+def _spread(combine: np.ufunc, axes: list[np.ndarray]) -> np.ndarray:
+    """Combine one array (n, length) per axis to (n, slice, row, column)."""
+    return combine(combine(axes[0][:, :, None, None], axes[1][:, None, :, None]), axes[2][:, None, None, :])
 
 
 def _even_ball(count: int) -> np.ndarray:

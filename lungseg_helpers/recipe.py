@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ PLANES = ("axial", "coronal", "sagittal")
 
 OPTIONAL = ("pixel_mm", "patch", "augmentation", "tumour_weight")
 """The settings that may be None."""
+
+LONGER = 10
+"""How many times as many epochs a long training has."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,10 @@ class Recipe:
             raise RecipeError(f"recipe {self.name}: watched is {self.watched!r}; use 'val_dice' or 'val_loss'")
         if not 0.0 < self.tumour_fraction < 1.0:
             raise RecipeError(f"recipe {self.name}: tumour_fraction must lie between 0 and 1")
+
+    def longer(self) -> Recipe:
+        """Return the recipe with :data:`LONGER` times the epochs: what ``lungseg train --long`` trains."""
+        return replace(self, epochs=LONGER * self.epochs)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, strings, lists and dicts: what a checkpoint and JSON can hold."""

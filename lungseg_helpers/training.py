@@ -22,7 +22,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from .callbacks import MovingAverage, PanelLogger, ProgressBar
 from .dataset import LungDataModule, Split
-from .devices import choose_precision, pick_device
+from .devices import accelerator, choose_precision, named_operators, pick_device
 from .errors import RecipeError, SplitError, TrainingError
 from .recipe import Recipe
 from .segmenter import LungSegmenter, cautious_threshold
@@ -32,14 +32,15 @@ from .weights import load_weights, network_state, save_weights
 
 def build_trainer(
     recipe: Recipe, run: Path, device: str = "auto", callbacks: Sequence[pl.Callback] = (), devices: int = 1,
-    nodes: int = 1,
+    nodes: int = 1, precision: str | None = None,
 ) -> pl.Trainer:  # fmt: skip
     """Build the Trainer that writes a run to ``run``: TensorBoard curves and checkpoints.
 
     ``checkpoints/best-….ckpt`` are the ``recipe.keep_best`` ones of highest validation Dice (or lowest loss),
     ``checkpoints/last.ckpt`` is what an interrupted run goes on from. With several
     ``devices`` or ``nodes`` Lightning's ``ddp`` strategy starts one process for each
-    device; gradients are averaged over all.
+    device; gradients are averaged over all. ``precision`` is Lightning's flag, by default the one that
+    :func:`~lungseg_helpers.devices.choose_precision` takes here.
     """
     quiet_lightning()
     # files in use are named by epoch and Dice, so that keeping several never overwrites one
@@ -56,13 +57,13 @@ def build_trainer(
     if recipe.patience:
         kept.append(EarlyStopping(**best, patience=recipe.patience))
     return pl.Trainer(
-        accelerator="gpu" if pick_device(device) == "cuda" else "cpu",
+        accelerator=accelerator(device),
         devices=devices,
         num_nodes=nodes,
         strategy="ddp" if devices * nodes > 1 else "auto",
         # the data module shares out draws and slices itself: Lightning's sampler would repeat some to even them out
         use_distributed_sampler=False,
-        precision=choose_precision(device),
+        precision=precision or choose_precision(device),
         max_epochs=recipe.epochs,
         gradient_clip_val=1.0,
         num_sanity_val_steps=0,
@@ -81,8 +82,8 @@ def train(
 ) -> Path:  # fmt: skip
     """Train the recipe's network and return the path of the slim weights file ``run/weights.ckpt``.
 
-    ``split.json`` (the patients by role) and ``curves.csv`` (one row an epoch) lie beside
-    it; the weights' recipe holds the threshold that validation chose. A run of the same
+    ``split.json`` (the patients by role), ``machine.json`` (device and precision) and ``curves.csv`` (one row per
+    epoch) lie beside it; the weights' recipe holds the threshold that validation chose. A run of the same
     recipe and patients that was interrupted goes on from its last epoch; a finished one is
     returned as it is; one of another recipe begins anew. With ``start`` the network begins
     from these weights instead of random ones; raises :class:`SplitError` where they were
@@ -107,14 +108,16 @@ def train(
                 shutil.rmtree(run / kept, ignore_errors=True)
             weights.unlink(missing_ok=True)
         split_file.write_text(json.dumps(roles, indent=1))
+    precision = _keep_precision(run / "machine.json", pick_device(device), same)
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     module = LungSegmenter(recipe.to_dict(), [stack.id for stack in data.validation_set.stacks])
     if begun:
         _take_over(module, start, *begun[:2])
     callbacks: list[pl.Callback] = [PanelLogger(data.validation_set)]
     callbacks += [ProgressBar()] if progress else []
-    trainer = build_trainer(recipe, run, device, callbacks, devices, nodes)
-    trainer.fit(module, data, ckpt_path=last if same else None, weights_only=True)
+    trainer = build_trainer(recipe, run, device, callbacks, devices, nodes, precision)
+    with named_operators(pick_device(device)):
+        trainer.fit(module, data, ckpt_path=last if same else None, weights_only=True)
     if trainer.interrupted:
         raise TrainingError(f"{run}: interrupted; the same command goes on from the last whole epoch")
     if trainer.is_global_zero:
@@ -128,6 +131,20 @@ def train(
 def is_first() -> bool:
     """Whether this process is the one that writes: Lightning starts the others with these variables set."""
     return rank_zero_only.rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def _keep_precision(path: Path, device: str, resumed: bool) -> str:
+    """Return the precision of a run and record it: a resumed one goes on in the one that it began with.
+
+    Unless it goes on on another kind of device, or ``LUNGSEG_PRECISION`` forces one.
+    """
+    chosen = choose_precision(device)
+    if resumed and path.is_file() and not os.environ.get("LUNGSEG_PRECISION"):
+        kept = json.loads(path.read_text())
+        chosen = kept["precision"] if kept["device"] == device else chosen
+    if is_first():
+        path.write_text(json.dumps({"device": device, "precision": chosen}, indent=1) + "\n")
+    return chosen
 
 
 def _started(start: Path, before: dict[str, Any], split: Split) -> dict[str, Any]:

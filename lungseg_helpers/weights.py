@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,18 +28,16 @@ def outputs_dir() -> Path:
     return Path(os.environ.get("LUNGSEG_OUTPUTS") or ROOT / "outputs").expanduser()
 
 
-def run_dir(data: str | Path | None, recipe: Recipe) -> Path:
-    """Return the folder of the run of a recipe, in its size, on a data set."""
+def run_dir(data: str | Path | None, recipe: Recipe, long: bool = False) -> Path:
+    """Return the folder of the run of a recipe, in its size, on a data set; ``long`` of ``lungseg train --long``."""
     size = "x".join(map(str, recipe.widths))
-    return outputs_dir() / "runs" / f"{dataset_root(data).name}-{recipe.name}-{size}"
+    return outputs_dir() / "runs" / f"{dataset_root(data).name}-{recipe.name}-{size}{'-long' if long else ''}"
 
 
-def find_weights(run: Path) -> Path:
-    """Return the weights that this run trained, or the shipped ones, with a line on stderr that says which."""
-    if (trained := run / "weights.ckpt").is_file():
-        return trained
-    print(f"no weights in {run.name} yet: using the shipped {SHIPPED_WEIGHTS.name}", file=sys.stderr)
-    return SHIPPED_WEIGHTS
+def find_trained(data: str | Path | None, recipe: Recipe) -> Path | None:
+    """Return the weights that were trained here by this recipe, of the long run where there is one; else None."""
+    found = (run_dir(data, recipe, long) / "weights.ckpt" for long in (True, False))
+    return next((path for path in found if path.is_file()), None)
 
 
 def save_weights(path: Path, recipe: Recipe, state: dict[str, Tensor], split: dict[str, Any]) -> Path:

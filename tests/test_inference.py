@@ -39,7 +39,7 @@ def test_prediction_overlays_the_scan(toy_case, toy_recipe, tmp_path, axcodes, t
 
 
 def test_batches_do_not_change_the_answer(toy_case, toy_recipe, monkeypatch):
-    monkeypatch.setattr("lungseg_helpers.inference.choose_precision", lambda device: "32-true")
+    monkeypatch.setenv("LUNGSEG_PRECISION", "float32")
     torch.manual_seed(0)
     network = build_unet(toy_recipe).eval()
     torch.nn.init.normal_(network.head.weight, std=1e4)
@@ -50,7 +50,7 @@ def test_batches_do_not_change_the_answer(toy_case, toy_recipe, monkeypatch):
 
 
 def test_flips_average_the_scan_and_its_mirror_image(toy_case, toy_recipe, monkeypatch):
-    monkeypatch.setattr("lungseg_helpers.inference.choose_precision", lambda device: "32-true")
+    monkeypatch.setenv("LUNGSEG_PRECISION", "float32")
 
     class Left(torch.nn.Module):
         """Finds tumour in the left half of the picture, whatever is there."""

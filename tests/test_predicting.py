@@ -1,5 +1,7 @@
 """Scans of any format in, masks on disk out: NIfTI, NRRD, MHA and DICOM, one by one and in folders."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import nibabel as nib
@@ -176,3 +178,9 @@ def test_folders_and_names_that_cannot_be_used(predict, toy_case, tmp_path):
     scans, _ = scans_of([case.image, case.image])
     assert len(scans) == 1
     assert isinstance(predict(tmp_path / "missing.nii.gz")["missing"], ScanError)
+
+
+def test_dicom_seg_is_written_without_jpeg_ls():
+    """Python 3.14 has no wheel of it."""
+    code = "import sys; sys.modules['jpeg_ls'] = None; import lungseg_helpers.dicom_segmentation"
+    subprocess.run([sys.executable, "-c", code], check=True)

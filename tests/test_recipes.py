@@ -9,6 +9,7 @@ import pytest
 from lungseg_helpers import dice_definitions
 from lungseg_helpers.errors import RecipeError
 from lungseg_helpers.recipes import AIR_HU, FAITHFUL, PROFILES, RECIPES, WATER_HU, Intensity, Recipe, get_recipe
+from lungseg_helpers.weights import find_trained, run_dir
 
 
 @pytest.mark.parametrize("profile", ["laptop", "gpu"])
@@ -131,3 +132,15 @@ def test_wrong_settings_are_refused_in_one_line(setting):
     with pytest.raises(RecipeError) as caught:
         get_recipe("course", "laptop").varied([setting])
     assert setting.split("=")[0] in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_long_run_lies_beside_the_short_one_and_is_found_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("LUNGSEG_OUTPUTS", str(tmp_path))
+    recipe = get_recipe("course", "laptop")
+    assert recipe.longer() == replace(recipe, epochs=10 * recipe.epochs)
+    assert find_trained("phantom", recipe) is None
+    for long in (False, True):
+        folder = run_dir("phantom", recipe, long)
+        folder.mkdir(parents=True)
+        (folder / "weights.ckpt").touch()
+        assert find_trained("phantom", recipe) == folder / "weights.ckpt"

@@ -8,6 +8,7 @@ import pytest
 
 from lungseg_helpers import sources
 from lungseg_helpers.errors import SourceError
+from lungseg_helpers.phantom import VERSION
 from lungseg_helpers.predicting import scans_of
 from lungseg_helpers.sources import (
     Case,
@@ -118,6 +119,7 @@ def test_a_data_set_that_is_there_is_not_made_again(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("LUNGSEG_DATA_DIR", str(tmp_path))
     for name, folder in sources.KNOWN_SETS.items():
         touch(tmp_path, f"{folder}/dataset.json")
+        (tmp_path / folder / "dataset.json").write_text(f'{{"release": "phantom version {VERSION}"}}')
         assert ensure_dataset(name) == tmp_path / folder
     assert ensure_dataset(str(tmp_path)) == tmp_path
 

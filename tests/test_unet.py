@@ -9,7 +9,7 @@ from torch import nn
 from lungseg_helpers.errors import RecipeError
 from lungseg_helpers.losses import dice_bce_loss
 from lungseg_helpers.recipes import get_recipe
-from lungseg_helpers.unet import INITIALISATIONS, NORMS, UPSAMPLINGS, UNet, build_unet
+from lungseg_helpers.unet import INITIALISATIONS, NORMS, UPSAMPLINGS, UNet, build_unet, folded
 
 
 @pytest.mark.parametrize("size", [(64, 64), (160, 208), (37, 51), (8, 8)])
@@ -148,3 +148,16 @@ def test_padding_inside_does_not_shift_the_picture():
     image = torch.randn(1, 1, 64, 64)
     whole, part = network(image), network(image[:, :, :61, :59])
     torch.testing.assert_close(whole[:, :, :20, :20], part[:, :, :20, :20], rtol=0, atol=0.2)
+
+
+def test_folding_normalisation_into_convolutions_changes_no_answer():
+    torch.manual_seed(0)
+    network = UNet(2, (4, 8, 16))
+    for _ in range(3):
+        network(torch.randn(4, 2, 32, 32) * 3 + 1)  # statistics that are not those of the start
+    network.eval()
+    images = torch.randn(2, 2, 33, 47)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(network)(images), network(images), atol=1e-5, rtol=1e-4)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded(network).modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules()), "the network itself is left alone"

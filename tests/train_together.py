@@ -4,6 +4,7 @@ A script of its own, because Lightning starts the other processes by running the
 Usage: train_together.py STACKS RUN DEVICES [EPOCHS]
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -38,7 +39,7 @@ if __name__ == "__main__":
     stacks, run, devices = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     epochs = int(sys.argv[4]) if len(sys.argv) > 4 else 2
     torch.set_num_threads(1)
-    training.choose_precision = lambda device="auto": "32-true"
+    os.environ["LUNGSEG_PRECISION"] = "float32"
     together = Writing(run.parent)
     training.ProgressBar = lambda: together
     # what one process sees as a batch must not matter: no batch statistics, and a loss that is a mean over pixels

@@ -1,7 +1,7 @@
 """nnU-Net v2 beside the course: the same patients, the same seconds of training, the same ``lungseg evaluate``.
 
-nnU-Net is what an expert would take instead: it plans its own pipeline from the data. It is an
-optional extra (:data:`INSTALL`), never a dependency of the course. ``LUNGSEG_SECONDS`` sets the
+nnU-Net is what an expert would take instead: it plans its own pipeline from the data. It is a
+separate installation (:data:`INSTALL`), never a dependency of the course. ``LUNGSEG_SECONDS`` sets the
 budget, as for the recipes, whose training of the same budget is used again. Writes ``nnunet.csv``, a
 row a model and data set.
 """
@@ -31,7 +31,7 @@ from . import peer
 
 HERE = Path(__file__).parent
 
-INSTALL = "pip install --constraint requirements.lock --editable '.[nnunet]'"
+INSTALL = "pip install --constraint requirements.lock 'nnunetv2>=2.6'"
 """The constraint keeps the course's torch: nnU-Net's own requirements would bring another, with all of CUDA."""
 
 WITHOUT_GPU = 10

@@ -1,0 +1,135 @@
+"""The tools beside the package: what the index has for a lock, what a run has done already, and how it is measured."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import execute  # noqa: E402
+import index  # noqa: E402
+import run  # noqa: E402
+import wheels  # noqa: E402
+from index import Wheel, fitting, tags  # noqa: E402
+
+FILES = {
+    "pure": ["pure-1.0-py3-none-any.whl"],
+    "compiled": [
+        "compiled-2.0-cp311-cp311-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+        "compiled-2.0-cp311-abi3-win_amd64.whl",
+        "compiled-2.0-cp311-cp311-macosx_10_9_universal2.whl",
+        "compiled-2.0-cp311-cp311-musllinux_1_2_aarch64.whl",
+    ],
+}
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lock, and an index that has the files of :data:`FILES`, 1 MB each."""
+    lock = tmp_path / "requirements.lock"
+    lock.write_text('# a lock\npure==1.0\ncompiled==2.0; python_version < "3.12"  # no wheel there\n')
+    monkeypatch.setattr(index, "indexes", lambda: ["here"])
+    listing = {name: [{"filename": file, "size": 10**6} for file in files] for name, files in FILES.items()}
+    monkeypatch.setattr(index, "_listing", lambda address, name: listing[name])
+    monkeypatch.setattr(wheels, "requirements", lambda: index.requirements(lock))
+    return lock
+
+
+def test_a_missing_wheel_is_named_and_a_marker_leaves_a_pin_out(served, capsys):
+    assert wheels.main() == 1
+    said = capsys.readouterr().out
+    assert [line for line in said.splitlines() if "no wheel" in line] == [
+        "compiled ==2.0 has no wheel for Python 3.11 on Linux ARM"
+    ]
+    row = next(line for line in said.splitlines() if "Linux x86-64" in line).split("|")
+    assert row[2].strip() == "2 wheels, 2 MB" and row[3].strip() == "1 wheels, 1 MB"
+    served.write_text('pure==1.0\n')
+    assert wheels.main() == 0
+    served.write_text('pure==1.1\n')
+    assert wheels.main() == 1, "another release is none"
+
+
+def test_a_stable_abi_serves_newer_pythons_and_a_local_build_comes_first():
+    found = [Wheel(name, 0) for name in FILES["compiled"]]
+    assert fitting(found, tags("3.13", "Windows x86-64")).name == FILES["compiled"][1]
+    assert fitting(found, tags("3.13", "Linux x86-64")) is None
+    builds = [Wheel(f"torch-2.13.0{local}-cp311-cp311-manylinux_2_28_x86_64.whl", 0) for local in ("", "+cpu")]
+    assert fitting(builds, tags("3.11", "Linux x86-64")) == builds[1]
+
+
+def test_an_index_that_does_not_answer_is_no_missing_wheel(monkeypatch):
+    monkeypatch.setattr(index.time, "sleep", lambda seconds: None)
+    with pytest.raises(ConnectionError, match=r"pure .*check the network"):
+        index._listing("http://127.0.0.1:9/simple", "pure")
+
+
+def test_an_executed_copy_is_found_done_until_something_changes(tmp_path, monkeypatch):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import os\nprint(os.getcwd())")])
+    path, out = tmp_path / "01_a.ipynb", tmp_path / "outputs" / "notebooks" / "01_a.ipynb"
+    nbformat.write(notebook, path)
+    assert not execute.is_done(path, out)
+    execute.execute(path, out)
+    assert execute.is_done(path, out)
+    said = nbformat.read(out, 4).cells[0].outputs[0].text.strip()
+    assert Path(said) == out.parent, "films are named from the copy's own folder"
+    monkeypatch.setenv("LUNGSEG_DATA", "real")
+    assert not execute.is_done(path, out), "other settings, another result"
+    monkeypatch.delenv("LUNGSEG_DATA")
+    notebook.cells[0].source += "\nprint(1)"
+    nbformat.write(notebook, path)
+    assert not execute.is_done(path, out)
+    out.write_text(out.read_text()[:200])
+    assert not execute.is_done(path, out)
+
+
+def test_a_copy_that_failed_half_way_is_not_done(tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in ("print(1)", "1 / 0")])
+    path, out = tmp_path / "01_a.ipynb", tmp_path / "copies" / "01_a.ipynb"
+    nbformat.write(notebook, path)
+    with pytest.raises(execute.CellExecutionError):
+        execute.execute(path, out)
+    assert nbformat.read(out, 4).cells[0].outputs and not execute.is_done(path, out)
+
+
+def test_a_run_does_what_is_left_and_says_how_far_it_is(tmp_path, monkeypatch, capfd):
+    python = [sys.executable, "-c"]
+    todo = [
+        run.Step("film", "a film", [*python, "print('done')"]),
+        run.Step("phantoms", "phantoms", [*python, "raise SystemExit('made again')"], done=True),
+        run.Step("01", "notebook 01", [*python, "x = bytearray(60_000_000); import time; time.sleep(1.2)"]),
+    ]
+    monkeypatch.setattr(run, "steps", lambda: iter(todo))
+    monkeypatch.setenv("LUNGSEG_OUTPUTS", str(tmp_path))
+    times = tmp_path / "times.json"
+    assert run.run(times) == 0
+    said = capfd.readouterr().out
+    assert "phantoms: done already" in said and "a film: usually" in said
+    kept = json.loads(times.read_text())
+    assert set(kept["steps"]) == {"film", "01"} and kept["machine"]["precision"], "no whole run was measured"
+    assert kept["steps"]["01"]["peak_mb"] > 55 and kept["steps"]["01"]["seconds"] >= 1.2
+    todo[0] = run.Step("film", "a film", [*python, "raise SystemExit(3)"])
+    assert run.run(times) == 3
+    assert "goes on from here" in capfd.readouterr().err
+
+
+def test_the_readmes_minutes_are_those_that_were_measured():
+    """Each notebook's row in the README, and its first cell, give the rounded minutes of ``benchmarks/times.csv``."""
+    with run.MEASURED.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    taken = {(row["cores"], row["step"]): float(row["seconds"]) for row in rows}
+    readme = (ROOT / "README.md").read_text()
+    for path in execute.numbered():
+        number, wanted = path.stem[:2], {}
+        for cores in ("plain", "fast"):
+            wanted[cores] = max(1, round(taken[cores, number] / 60))
+        row = next(line for line in readme.splitlines() if line.startswith(f"| {number} "))
+        assert f"| {wanted['plain']} | {wanted['fast']} |" in row, row
+        frame = nbformat.read(path, 4).cells[0].source
+        assert f"about {wanted['plain']} minute" in frame and "plain cores" in frame, f"{path.stem}: {wanted}"

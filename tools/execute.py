@@ -1,0 +1,103 @@
+"""Execute the notebooks in order, each in a fresh kernel, and write them with their outputs.
+
+``make run`` writes the executed copies into a folder (``--out``), and leaves out those that it holds already, made
+from the same text, code and settings; ``make notebooks`` writes them in place, to be committed. Nothing of a
+notebook's own text is changed. Progress bars and notices (stderr) are left out of what is written: they differ
+from run to run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+
+
+def numbered() -> list[Path]:
+    """Return the course's notebooks in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def made_from(path: Path) -> str:
+    """Return a digest of what an executed copy follows from: the notebook's cells, the package, lock and settings."""
+    total = hashlib.sha256()
+    for cell in nbformat.read(path, as_version=4).cells:
+        total.update(cell.source.encode())
+    for file in [*sorted((ROOT / "lungseg_helpers").rglob("*.py")), ROOT / "requirements.lock"]:
+        total.update(file.read_bytes())
+    settings = {key: value for key, value in os.environ.items() if key.startswith("LUNGSEG_")}
+    total.update(repr(sorted(settings.items())).encode())
+    return total.hexdigest()
+
+
+def is_done(path: Path, out: Path) -> bool:
+    """Say whether ``out`` is the executed copy of this notebook as it is now."""
+    try:
+        return nbformat.read(out, as_version=4).metadata.get("made_from") == made_from(path)
+    except (OSError, nbformat.reader.NotJSONError):
+        return False
+
+
+def execute(path: Path, out: Path) -> float:
+    """Execute one notebook, write it to ``out``, and return the seconds it took.
+
+    It runs in the folder of ``out``, so that the films it names are found from there. What was executed before a
+    failing cell is written too, so that the failure can be read. A copy notes what it was made from.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    start, finished = time.perf_counter(), False
+    try:
+        # the kernel listens on this machine alone; its warning that it does so unencrypted helps no learner
+        quiet = ["--log-level=ERROR"]
+        client = NotebookClient(
+            notebook, timeout=None, kernel_name="python3", record_timing=False, extra_arguments=quiet
+        )
+        client.execute(cwd=str(out.parent.resolve()))
+        finished = True
+    finally:
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        widgets = notebook.metadata.get("widgets")  # what sliders showed, so that they are seen before a kernel runs
+        notebook.metadata = nbformat.from_dict(
+            ({"widgets": widgets} if widgets else {})
+            | {
+                "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+                "language_info": {"name": "python"},
+            }
+            | ({"made_from": made_from(path)} if finished and out.parent.resolve() != NOTEBOOKS else {})
+        )
+        nbformat.write(notebook, out)
+    return time.perf_counter() - start
+
+
+def main() -> int:
+    """Execute the notebooks named on the command line, or all numbered ones; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: every numbered notebook")
+    parser.add_argument("--out", type=Path, help="folder of the executed copies (default: in place)")
+    options = parser.parse_args()
+    for path in options.notebooks or numbered():
+        print(f"{path.name} …", end=" ", flush=True)
+        out = (options.out or path.parent) / path.name
+        try:
+            print(f"{execute(path, out):.0f} s", flush=True)
+        except (CellExecutionError, DeadKernelError) as error:
+            print(f"failed: {str(error).strip().splitlines()[-1]}\nopen {out} to see where", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
