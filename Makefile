@@ -44,7 +44,7 @@ times: $(STAMP)
 	@$(BIN)/python tools/run.py --from-nothing
 
 fuzz: $(STAMP)
-	LUNGSEG_FUZZ=thorough $(BIN)/python -m pytest tests/test_fuzz.py -p no:nbval -o addopts=
+	LUNGSEG_FUZZ=thorough $(BIN)/python -m pytest tests/scans/test_fuzz.py -p no:nbval -o addopts=
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

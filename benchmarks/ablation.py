@@ -9,7 +9,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lungseg_helpers.comparison import ablation
+from lungseg_helpers.evaluation.comparison import ablation
 
 from .recipes import HERE, budget, measure
 from .table import Row

@@ -27,18 +27,22 @@ from matplotlib.animation import FFMpegWriter
 from monai.inferers import SlidingWindowInferer
 from scipy import ndimage
 
-from lungseg_helpers.dataset import context_offsets, read_channels
-from lungseg_helpers.inference import predict_case, predict_stack
-from lungseg_helpers.metrics import dice
-from lungseg_helpers.orientation import oriented, oriented_spacing, unoriented
-from lungseg_helpers.overlay import PREDICTION, TRUTH, draw_slice
-from lungseg_helpers.predicting import predict_cases
-from lungseg_helpers.preprocessing import make_stack, open_view
-from lungseg_helpers.recipes import Recipe
-from lungseg_helpers.sources import Case, ensure_dataset, find_cases
+from lungseg_helpers.dataset.slices import context_offsets, read_channels
+from lungseg_helpers.evaluation.metrics import dice
+from lungseg_helpers.paths import SHIPPED_WEIGHTS
+from lungseg_helpers.prediction.files import predict_cases
+from lungseg_helpers.prediction.inference import predict_case, predict_stack
+from lungseg_helpers.preprocessing.stacks import make_stack
+from lungseg_helpers.recipe import Recipe
+from lungseg_helpers.scans.case import Case
+from lungseg_helpers.scans.orientation import oriented, oriented_spacing, unoriented
+from lungseg_helpers.scans.view import open_view
+from lungseg_helpers.sources.datasets import ensure_dataset, find_cases
+from lungseg_helpers.training.weights import load_weights
 from lungseg_helpers.unet import UNet
-from lungseg_helpers.video import DPI, VIDEO_OPTIONS, WIDTH, shoot, turn
-from lungseg_helpers.weights import SHIPPED_WEIGHTS, load_weights
+from lungseg_helpers.video.camera import VIDEO_OPTIONS
+from lungseg_helpers.video.films import DPI, WIDTH, shoot, turn
+from lungseg_helpers.video.overlay import PREDICTION, TRUTH, draw_slice
 
 from .table import Row
 

@@ -17,15 +17,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lungseg_helpers.dataset import LungDataModule, split_patients
-from lungseg_helpers.inference import drop_small, predict_stack
-from lungseg_helpers.metrics import dice, lesions, touched
-from lungseg_helpers.phantom import write_dataset
-from lungseg_helpers.preprocessing import SliceStack, open_stack, prepare, stacks_dir
-from lungseg_helpers.recipes import Recipe, get_recipe
-from lungseg_helpers.sources import PHANTOMS, data_dir, find_cases
-from lungseg_helpers.training import train
-from lungseg_helpers.weights import load_weights
+from lungseg_helpers.dataset.loaders import LungDataModule
+from lungseg_helpers.dataset.split import split_patients
+from lungseg_helpers.evaluation.metrics import dice, lesions, touched
+from lungseg_helpers.paths import data_dir
+from lungseg_helpers.phantom import PHANTOMS
+from lungseg_helpers.phantom.dataset import write_dataset
+from lungseg_helpers.prediction.inference import drop_small, predict_stack
+from lungseg_helpers.preprocessing.prepare import prepare
+from lungseg_helpers.preprocessing.stacks import SliceStack, open_stack, stacks_dir
+from lungseg_helpers.recipe import Recipe
+from lungseg_helpers.recipes import get_recipe
+from lungseg_helpers.sources.datasets import find_cases
+from lungseg_helpers.training.run import train
+from lungseg_helpers.training.weights import load_weights
 
 from .table import Row
 

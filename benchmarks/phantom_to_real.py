@@ -17,18 +17,22 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 
-from lungseg_helpers.callbacks import MovingAverage, ProgressBar
-from lungseg_helpers.dataset import LungDataModule
-from lungseg_helpers.devices import choose_precision, loader_workers
-from lungseg_helpers.inference import predict_case
-from lungseg_helpers.metrics import score
-from lungseg_helpers.phantom import write_dataset
-from lungseg_helpers.preprocessing import SliceStack, open_stack, prepare, stacks_dir
-from lungseg_helpers.recipes import Recipe, get_recipe
-from lungseg_helpers.scans import read_scan
-from lungseg_helpers.segmenter import LungSegmenter
-from lungseg_helpers.sources import Case, data_dir, fetch_real, find_cases
-from lungseg_helpers.training import quiet_lightning
+from lungseg_helpers.dataset.loaders import LungDataModule
+from lungseg_helpers.evaluation.metrics import score
+from lungseg_helpers.paths import data_dir
+from lungseg_helpers.phantom.dataset import write_dataset
+from lungseg_helpers.prediction.inference import predict_case
+from lungseg_helpers.preprocessing.prepare import prepare
+from lungseg_helpers.preprocessing.stacks import SliceStack, open_stack, stacks_dir
+from lungseg_helpers.recipe import Recipe
+from lungseg_helpers.recipes import get_recipe
+from lungseg_helpers.scans.case import Case
+from lungseg_helpers.scans.scan import read_scan
+from lungseg_helpers.sources.datasets import fetch_real, find_cases
+from lungseg_helpers.training.callbacks import MovingAverage, ProgressBar
+from lungseg_helpers.training.devices import choose_precision, loader_workers
+from lungseg_helpers.training.run import quiet_lightning
+from lungseg_helpers.training.segmenter import LungSegmenter
 from lungseg_helpers.unet import UNet
 
 from .table import Row

@@ -17,7 +17,7 @@ import torch
 from imgaug.augmentables.segmaps import SegmentationMapsOnImage
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
-from lungseg_helpers.sources import Case
+from lungseg_helpers.scans.case import Case
 
 SIDE, SKIPPED, HU_SCALE = 256, 30, 3071
 

@@ -21,10 +21,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from joblib import Parallel, delayed
 
-from lungseg_helpers.dataset import LungDataModule, SliceDataset
-from lungseg_helpers.preprocessing import open_stack, prepare
-from lungseg_helpers.recipes import Augmentation, Recipe, get_recipe
-from lungseg_helpers.sources import Case, data_dir, fetch_real, find_cases
+from lungseg_helpers.dataset.loaders import LungDataModule
+from lungseg_helpers.dataset.slices import SliceDataset
+from lungseg_helpers.paths import data_dir
+from lungseg_helpers.preprocessing.prepare import prepare
+from lungseg_helpers.preprocessing.stacks import open_stack
+from lungseg_helpers.recipe import Augmentation, Recipe
+from lungseg_helpers.recipes import get_recipe
+from lungseg_helpers.scans.case import Case
+from lungseg_helpers.sources.datasets import fetch_real, find_cases
 
 from .plain_way import PlainDataset, plain_loader, prepare_plainly
 from .table import Row, seconds

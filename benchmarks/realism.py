@@ -16,11 +16,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from scipy import ndimage
 
-from lungseg_helpers.lungs import lung_box, lung_mask
-from lungseg_helpers.orientation import oriented, oriented_spacing
-from lungseg_helpers.phantom import make_phantom
-from lungseg_helpers.preprocessing import open_view
-from lungseg_helpers.sources import data_dir, fetch_real, find_cases
+from lungseg_helpers.paths import data_dir
+from lungseg_helpers.phantom.thorax import make_phantom
+from lungseg_helpers.scans.lungs import lung_box, lung_mask
+from lungseg_helpers.scans.orientation import oriented, oriented_spacing
+from lungseg_helpers.scans.view import open_view
+from lungseg_helpers.sources.datasets import fetch_real, find_cases
 
 PHANTOM_SEEDS = tuple(range(900_001, 900_025))
 """Seeds that no data set of the course uses, so that what was learned is not what is judged."""

@@ -16,9 +16,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lungseg_helpers.comparison import compare
-from lungseg_helpers.recipes import RECIPES, Recipe, get_recipe
-from lungseg_helpers.weights import outputs_dir
+from lungseg_helpers.evaluation.comparison import compare
+from lungseg_helpers.paths import outputs_dir
+from lungseg_helpers.recipe import Recipe
+from lungseg_helpers.recipes import RECIPES, get_recipe
 
 from .table import Row
 

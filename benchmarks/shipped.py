@@ -15,14 +15,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lungseg_helpers.devices import pick_device
-from lungseg_helpers.evaluation import evaluate_pairs
-from lungseg_helpers.overlay import add_legend, draw_slice
-from lungseg_helpers.phantom import write_dataset
-from lungseg_helpers.predicting import predict_cases
-from lungseg_helpers.preprocessing import open_view
-from lungseg_helpers.sources import Case, data_dir, fetch_real, find_cases
-from lungseg_helpers.weights import SHIPPED_WEIGHTS, load_weights
+from lungseg_helpers.evaluation.scores import evaluate_pairs
+from lungseg_helpers.paths import SHIPPED_WEIGHTS, data_dir
+from lungseg_helpers.phantom.dataset import write_dataset
+from lungseg_helpers.prediction.files import predict_cases
+from lungseg_helpers.scans.case import Case
+from lungseg_helpers.scans.view import open_view
+from lungseg_helpers.sources.datasets import fetch_real, find_cases
+from lungseg_helpers.training.devices import pick_device
+from lungseg_helpers.training.weights import load_weights
+from lungseg_helpers.video.overlay import add_legend, draw_slice
 
 from .table import Row
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lungseg_helpers.weights import outputs_dir
+from lungseg_helpers.paths import outputs_dir
 
 
 @dataclass(frozen=True)

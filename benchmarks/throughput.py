@@ -14,8 +14,8 @@ from pathlib import Path
 
 from isal import igzip
 
-from lungseg_helpers.dataset_check import check_dataset
-from lungseg_helpers.phantom import write_dataset
+from lungseg_helpers.phantom.dataset import write_dataset
+from lungseg_helpers.sources.dataset_check import check_dataset
 
 from .table import Row, seconds
 

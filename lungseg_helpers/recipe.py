@@ -12,18 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-import numpy as np
-
 from .errors import RecipeError
-
-AIR_HU = -1024
-"""HU that stands for air, and for everything outside the scanned field of view."""
-
-WINDOWS = {"lung": (-600, 1500), "mediastinum": (40, 400), "bone": (400, 1800)}
-"""Level and width in HU of the windows that radiologists read a chest CT in."""
-
-PLANES = ("axial", "coronal", "sagittal")
-"""The ways in which a chest is cut into slices to be looked at."""
+from .hounsfield import AIR_HU, Intensity
 
 OPTIONAL = ("pixel_mm", "patch", "augmentation", "tumour_weight")
 """The settings that may be None."""
@@ -32,31 +22,6 @@ LONGER = 10
 """How many times as many epochs a long training has."""
 
 
-@dataclass(frozen=True)
-class Intensity:
-    """A linear map from HU to network input: clip to [low, high], then (HU - shift) / scale.
-
-    All four are in HU. The five reference projects and the course's own choice are all
-    of this form, so they differ in four numbers, not in code.
-    """
-
-    low: float = -1000.0
-    high: float = 400.0
-    shift: float = -1000.0
-    scale: float = 1400.0
-
-    def __call__(self, hu: np.ndarray) -> np.ndarray:
-        """Return ``hu`` (any shape, any numeric type) as float32 network input of the same shape."""
-        scaled = np.maximum(np.asarray(hu, np.float32), np.float32(self.low))  # a new array, so the rest is in place
-        np.minimum(scaled, np.float32(self.high), out=scaled)
-        scaled -= np.float32(self.shift)
-        scaled /= np.float32(self.scale)
-        return scaled
-
-    @property
-    def air(self) -> float:
-        """The network input that air becomes: what a border or an empty corner is filled with."""
-        return float(self(np.array([AIR_HU]))[0])
 
 
 @dataclass(frozen=True)
@@ -118,7 +83,7 @@ class Recipe:
     network sees as channels. Training cuts ``patch`` (rows, columns) out of a slice, or
     takes whole frames where it is None; everything else sees whole slices. ``norm``,
     ``upsampling`` and ``initialisation`` are names of :mod:`~lungseg_helpers.unet`, ``loss`` one of
-    :mod:`~lungseg_helpers.losses`. ``batch_size`` is for one device. The learning rate's ``schedule``
+    :mod:`~lungseg_helpers.training.losses`. ``batch_size`` is for one device. The learning rate's ``schedule``
     is ``"cosine"`` (with warm-up) or ``"constant"``; training stops early once the validation Dice
     has not risen for ``patience`` epochs (0: never), and keeps the ``keep_best`` best checkpoints.
     A predicted component below ``smallest_ml`` is dropped (0: none); Task06's smallest tumour has 0.74 mL.
@@ -130,7 +95,7 @@ class Recipe:
     that all draw the same augmentations, in every epoch anew (0: none do). ``watched`` is what checkpoints and early
     stopping go by, ``val_dice`` or ``val_loss``; without ``averaged`` the last weights are kept instead of their moving
     average; without ``chosen_threshold`` the ``threshold`` is taken as it is, instead of chosen on validation patients.
-    ``reported`` names the function of :mod:`~lungseg_helpers.dice_definitions` that the project calls Dice.
+    ``reported`` names the function of :mod:`~lungseg_helpers.evaluation.dice_definitions` that the project calls Dice.
     """
 
     name: str = "course"

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from .errors import RecipeError
-from .recipe import AIR_HU, WINDOWS, Augmentation, Intensity, Recipe
+from .hounsfield import AIR_HU, WINDOWS, Intensity
+from .recipe import Augmentation, Recipe
 
 __all__ = ["AIR_HU", "FAITHFUL", "PROFILES", "RECIPES", "WINDOWS", "Augmentation", "Intensity", "Recipe", "get_recipe"]
 

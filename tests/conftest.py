@@ -11,9 +11,11 @@ import pytest
 from toy import SPACING, toy_volume
 
 from lungseg_helpers.errors import SourceError
-from lungseg_helpers.recipes import Recipe
-from lungseg_helpers.registry import NETWORK_REMEDY
-from lungseg_helpers.sources import Case, data_dir, fetch_real
+from lungseg_helpers.paths import data_dir
+from lungseg_helpers.recipe import Recipe
+from lungseg_helpers.scans.case import Case
+from lungseg_helpers.sources.datasets import fetch_real
+from lungseg_helpers.sources.registry import NETWORK_REMEDY
 
 
 @pytest.fixture(scope="session")

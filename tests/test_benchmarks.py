@@ -19,10 +19,11 @@ from benchmarks import inference, nnunet, preprocessing, throughput, training
 from benchmarks.nnunet.export import export
 from benchmarks.plain_way import PlainDataset, prepare_plainly
 from benchmarks.table import Row, keep, markdown, results_file
-from lungseg_helpers.dataset import Split
-from lungseg_helpers.inference import predict_case
-from lungseg_helpers.preprocessing import prepare
-from lungseg_helpers.weights import SHIPPED_WEIGHTS, load_weights
+from lungseg_helpers.dataset.split import Split
+from lungseg_helpers.paths import SHIPPED_WEIGHTS
+from lungseg_helpers.prediction.inference import predict_case
+from lungseg_helpers.preprocessing.prepare import prepare
+from lungseg_helpers.training.weights import load_weights
 
 
 @pytest.fixture(autouse=True)

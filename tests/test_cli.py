@@ -15,8 +15,8 @@ import torch
 
 from lungseg_helpers import cli
 from lungseg_helpers.recipes import get_recipe
+from lungseg_helpers.training.weights import save_weights
 from lungseg_helpers.unet import build_unet
-from lungseg_helpers.weights import save_weights
 
 COMMANDS = ["phantom", "fetch", "fetch real", "fetch decathlon", "check", "import", "prepare", "train", "average",
             "predict", "evaluate", "video", "film"]  # fmt: skip

@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lungseg_helpers import dice_definitions
 from lungseg_helpers.errors import RecipeError
-from lungseg_helpers.recipes import AIR_HU, FAITHFUL, PROFILES, RECIPES, WATER_HU, Intensity, Recipe, get_recipe
-from lungseg_helpers.weights import find_trained, run_dir
+from lungseg_helpers.evaluation import dice_definitions
+from lungseg_helpers.hounsfield import AIR_HU, Intensity
+from lungseg_helpers.paths import find_trained, run_dir
+from lungseg_helpers.recipe import Recipe
+from lungseg_helpers.recipes import FAITHFUL, PROFILES, RECIPES, WATER_HU, get_recipe
 
 
 @pytest.mark.parametrize("profile", ["laptop", "gpu"])

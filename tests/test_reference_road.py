@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lungseg_helpers.phantom import write_dataset
+from lungseg_helpers.paths import ROOT
+from lungseg_helpers.phantom.dataset import write_dataset
 
-ROOT = Path(__file__).parent.parent
 NOTEBOOKS, EXECUTE = ROOT / "notebooks", ROOT / "tools" / "execute.py"
 
 FEW_STEPS = """

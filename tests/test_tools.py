@@ -10,14 +10,15 @@ from pathlib import Path
 import nbformat
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from lungseg_helpers.paths import ROOT
+
 sys.path.insert(0, str(ROOT / "tools"))
 
-import execute  # noqa: E402
-import index  # noqa: E402
-import run  # noqa: E402
-import wheels  # noqa: E402
-from index import Wheel, fitting, tags  # noqa: E402
+import execute
+import index
+import run
+import wheels
+from index import Wheel, fitting, tags
 
 FILES = {
     "pure": ["pure-1.0-py3-none-any.whl"],

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from lungseg_helpers.errors import RecipeError
-from lungseg_helpers.losses import dice_bce_loss
 from lungseg_helpers.recipes import get_recipe
+from lungseg_helpers.training.losses import dice_bce_loss
 from lungseg_helpers.unet import INITIALISATIONS, NORMS, UPSAMPLINGS, UNet, build_unet, folded
 
 

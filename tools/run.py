@@ -25,10 +25,9 @@ from pathlib import Path
 import psutil
 from execute import ROOT, is_done, numbered
 
-from lungseg_helpers.devices import choose_precision, cores, pick_device
-from lungseg_helpers.phantom import is_current
-from lungseg_helpers.sources import dataset_root
-from lungseg_helpers.weights import outputs_dir
+from lungseg_helpers.paths import dataset_root, outputs_dir
+from lungseg_helpers.phantom.dataset import is_current
+from lungseg_helpers.training.devices import choose_precision, cores, pick_device
 
 MEASURED = ROOT / "benchmarks" / "times.csv"
 """What the steps took where they were measured, on plain and on fast cores."""

@@ -16,14 +16,17 @@ from typing import Any
 
 import pandas as pd
 
-from lungseg_helpers.comparison import train_for
-from lungseg_helpers.dataset import open_split
-from lungseg_helpers.devices import pick_device
-from lungseg_helpers.evaluation import evaluate_pairs, find_pairs, summary
-from lungseg_helpers.predicting import predict_cases
+from lungseg_helpers.dataset.split import open_split
+from lungseg_helpers.evaluation.comparison import train_for
+from lungseg_helpers.evaluation.report import summary
+from lungseg_helpers.evaluation.scores import evaluate_pairs, find_pairs
+from lungseg_helpers.paths import outputs_dir
+from lungseg_helpers.prediction.files import predict_cases
 from lungseg_helpers.recipes import get_recipe
-from lungseg_helpers.sources import Case, ensure_dataset, find_cases
-from lungseg_helpers.weights import load_weights, outputs_dir
+from lungseg_helpers.scans.case import Case
+from lungseg_helpers.sources.datasets import ensure_dataset, find_cases
+from lungseg_helpers.training.devices import pick_device
+from lungseg_helpers.training.weights import load_weights
 
 from ..recipes import budget
 from ..table import Row

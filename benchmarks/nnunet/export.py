@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from lungseg_helpers.dataset import Split
-from lungseg_helpers.sources import Case
+from lungseg_helpers.dataset.split import Split
+from lungseg_helpers.scans.case import Case
 
 DATASET_ID = 701
 """nnU-Net tells data sets by number; those from 500 on are free for one's own."""

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from lungseg_helpers.dataset import Split
-from lungseg_helpers.predicting import MASK
-from lungseg_helpers.sources import Case
+from lungseg_helpers.dataset.split import Split
+from lungseg_helpers.prediction import MASK
+from lungseg_helpers.scans.case import Case
 
 from .export import DATASET_ID, dataset_name, export
 

@@ -1,0 +1,1 @@
+"""What the notebooks display, and the checks behind their exercises. All stops."""

@@ -1,0 +1,1 @@
+"""From stacks to batches: split by patient, slices, sampler, augmentation. Stop 02."""

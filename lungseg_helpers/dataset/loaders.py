@@ -1,0 +1,66 @@
+"""Batches for training and validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from ..preprocessing.stacks import SliceStack
+from ..recipe import Recipe
+from .sampler import OversamplingSampler
+from .slices import SliceDataset
+
+
+class LungDataModule(pl.LightningDataModule):
+    """Training and validation loaders for prepared patients.
+
+    ``train`` and ``validation`` are lists of stacks. Training draws
+    ``recipe.slices_per_epoch`` slices with replacement, oversampling tumour; validation
+    reads every slice of every patient once, in order. Several processes share both out.
+    """
+
+    def __init__(
+        self, train: Sequence[SliceStack], validation: Sequence[SliceStack], recipe: Recipe, workers: int = 0
+    ) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.workers = workers
+        self.train_set = SliceDataset(train, recipe)
+        self.validation_set = SliceDataset(validation, recipe)
+
+    def train_dataloader(self) -> DataLoader:
+        recipe = self.recipe
+        draws = recipe.slices_per_epoch or len(self.train_set)
+        repeated = (recipe.same_seeds, recipe.batch_size) if recipe.same_seeds else None
+        sampler = OversamplingSampler(self.train_set.weights, draws, recipe.seed, *self._place(), repeated=repeated)
+        return self._loader(self.train_set, sampler=sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader:
+        rank, world = self._place()
+        return self._loader(self.validation_set, sampler=range(rank, len(self.validation_set), world))
+
+    def _place(self) -> tuple[int, int]:
+        """This process's number, and how many train together."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _loader(self, dataset: SliceDataset, **options) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_size=self.recipe.batch_size,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            # workers side by side leave no core for threads of OpenCV's own
+            worker_init_fn=_one_thread if self.workers else None,
+            **options,
+        )
+
+
+def _one_thread(_: int) -> None:
+    # 0 means none. With 1 OpenCV ends its pool of threads and waits for them, which a forked process does for
+    # ever: the threads stayed with its parent
+    cv2.setNumThreads(0)

@@ -1,0 +1,116 @@
+"""The report of an evaluation: its figures, and the files it is written to."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .metrics import bootstrap_interval
+from .scores import Evaluation
+
+
+def draw_scores(evaluation: Evaluation) -> Figure:
+    """Draw every patient's Dice, predicted against true volume, and the lesions found by size."""
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    draw_dice(left, evaluation.table)
+    draw_volumes(middle, evaluation.table)
+    draw_found(right, evaluation.lesions)
+    return figure
+
+
+def draw_dice(ax: plt.Axes, table: pd.DataFrame) -> None:
+    """Draw each patient's Dice as a dot, sorted, with the mean and its bootstrap 95 % interval."""
+    values = table["dice"].dropna().sort_values().to_numpy()
+    ax.scatter(np.arange(1, len(values) + 1), values, s=16, color="#0072B2", label="a patient")
+    if len(values):
+        low, high = bootstrap_interval(values)
+        ax.axhline(values.mean(), color="#D55E00", label=f"mean {values.mean():.2f}")
+        if np.isfinite(low):
+            ax.axhspan(low, high, color="#D55E00", alpha=0.15, label=f"95 % interval {low:.2f} to {high:.2f}")
+    ax.set(xlabel="patients, from worst to best", ylabel="3D Dice", ylim=(-0.03, 1.03), title="Each patient's Dice")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(fontsize=8, loc="upper left" if len(values) and np.median(values) < 0.6 else "lower right")
+
+
+def draw_volumes(ax: plt.Axes, table: pd.DataFrame) -> None:
+    """Draw predicted against true tumour volume; a patient with nothing predicted lies on the lower edge."""
+    known = table[table["true_ml"] > 0]
+    if not len(known):
+        ax.set_title("no patient has a tumour")
+        return
+    least = known["true_ml"].min() / 4
+    limits = (least, 2 * max(known["true_ml"].max(), known["predicted_ml"].max()))
+    missed = known["predicted_ml"] == 0
+    ax.plot(limits, limits, color="0.6", linewidth=1, label="as large as the truth")
+    ax.scatter(known["true_ml"][~missed], known["predicted_ml"][~missed], s=16, color="#0072B2", label="a patient")
+    ax.scatter(known["true_ml"][missed], np.full(missed.sum(), least), s=24, marker="v", color="#D55E00",
+               label="nothing predicted", clip_on=False)  # fmt: skip
+    ax.set(xscale="log", yscale="log", xlim=limits, ylim=limits, xlabel="true volume (mL)",
+           ylabel="predicted volume (mL)", title="Tumour volume a patient")  # fmt: skip
+    ax.legend(fontsize=8)
+
+
+def draw_found(ax: plt.Axes, found: pd.DataFrame, edges: Sequence[float] = (0, 1, 3, 10, 30)) -> None:
+    """Draw how many true lesions were found and missed, by volume in mL between ``edges``."""
+    names = [*(f"{low}–{high}" for low, high in itertools.pairwise(edges)), f"over {edges[-1]}"]
+    group = np.digitize(found["ml"], edges[1:])
+    hit = found["found"].astype(bool).to_numpy()
+    hits, misses = (np.bincount(group[hit == wanted], minlength=len(names)) for wanted in (True, False))
+    ax.bar(names, hits, color="#0072B2", label="found")
+    ax.bar(names, misses, bottom=hits, color="#E69F00", hatch="//", edgecolor="white", label="missed")
+    ax.set(xlabel="volume (mL)", ylabel="lesions", title="Lesions by size")
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.legend(fontsize=8)
+
+
+def write_report(evaluation: Evaluation, path: Path) -> list[Path]:
+    """Write the table as CSV to ``path``, and beside it the lesions (CSV), the summary (JSON) and the figure (PNG)."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = [path, *(path.with_name(path.stem + ending) for ending in ("_lesions.csv", ".json", ".png"))]
+    evaluation.table.to_csv(files[0])
+    evaluation.lesions.to_csv(files[1], index=False)
+    # JSON knows no NaN
+    plain = {key: None if value != value else value for key, value in summary(evaluation.table).items()}
+    files[2].write_text(json.dumps(plain, indent=1) + "\n")
+    figure = draw_scores(evaluation)
+    figure.savefig(files[3], dpi=110)
+    plt.close(figure)
+    return files
+
+
+def summary(table: pd.DataFrame) -> dict[str, Any]:
+    """Return the table in one row: means over patients, counts of lesions, and the patients counted apart.
+
+    ``dice_low`` and ``dice_high`` are the mean's bootstrap 95 % interval. A patient without
+    tumour and without prediction (``both_empty``) has no Dice and no surface Dice, and is in
+    neither mean; one with a missed tumour (``nothing_predicted``) or with a false one
+    (``no_tumour``) counts 0 there. None of the three has an HD95, which is a median of the others.
+    """
+    true, predicted = table["true_ml"] > 0, table["predicted_ml"] > 0
+    low, high = bootstrap_interval(table["dice"])
+    return {
+        "patients": len(table),
+        "mean_dice": float(table["dice"].mean()),
+        "dice_low": low,
+        "dice_high": high,
+        "median_dice": float(table["dice"].median()),
+        "mean_surface_dice": float(table["surface_dice"].mean()),
+        "median_hd95_mm": float(table["hd95_mm"].median()),
+        "lesions": int(table["lesions"].sum()),
+        "lesions_found": int(table["lesions_found"].sum()),
+        "large_lesions": int(table["large_lesions"].sum()),
+        "large_found": int(table["large_found"].sum()),
+        "false_components_per_scan": float(table["false_components"].mean()),
+        "both_empty": int((~true & ~predicted).sum()),
+        "nothing_predicted": int((true & ~predicted).sum()),
+        "no_tumour": int((~true & predicted).sum()),
+    }

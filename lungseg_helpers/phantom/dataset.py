@@ -1,0 +1,140 @@
+"""Digital thorax phantoms with tumours, written as a Decathlon data set.
+
+This room writes files. The chest itself is made in ``phantom_thorax``, from the rooms
+``phantom_patient`` (who), ``_canvas`` (drawing), ``_cage``, ``_body``, ``_organs``,
+``_mediastinum``, ``_lungs`` and ``_trees`` (anatomy), ``_tumours``, ``_distractors`` (what
+is no tumour) and ``_physics`` (the scanner).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from isal import igzip
+from joblib import Parallel, cpu_count, delayed
+from tqdm import tqdm
+
+from ..errors import SourceError
+from ..files import PARTIAL, dataset_json, write_nifti, written_whole
+from ..phantom import PHANTOMS, UNLABELLED_PHANTOMS
+from .thorax import Phantom, make_phantom
+
+__all__ = ["VERSION", "Phantom", "is_current", "make_phantom", "write_dataset"]
+
+VERSION = 7
+"""Raised whenever the same seed gives another phantom, so that older files are made afresh."""
+
+FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
+
+STALE_SECONDS = 600
+"""Age from which a temporary file is taken for a killed run's; a case takes far less."""
+
+
+def write_dataset(
+    out: Path, cases: int = PHANTOMS, unlabelled: int = UNLABELLED_PHANTOMS, seed: int = 2026, matrix: int = 256,
+    workers: int | None = None,
+) -> Path:  # fmt: skip
+    """Write ``cases`` labelled and ``unlabelled`` further phantoms to ``out`` as a Decathlon data set.
+
+    The files are the same for any number of ``workers`` (default: one a core). A killed
+    run leaves no half file, and the next run goes on where it stopped; cases made with
+    another seed, matrix or version are made afresh. No two values of ``seed`` share a
+    patient. A worker needs about 0.4 GB at matrix 256 and 3 GB at 512. Returns ``out``.
+    Raises :class:`SourceError` where ``out`` holds scans that are no phantoms, or cannot
+    be written.
+    """
+    out = Path(out)
+    if cases < 1 or unlabelled < 0:
+        raise SourceError(f"phantom set {out}: cannot make {cases} labelled and {unlabelled} unlabelled cases; "
+                          "ask for at least 1 and 0")  # fmt: skip
+    for folder in FOLDERS:
+        try:
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SourceError(f"phantom set {out}: cannot make {folder} ({error.strerror}); choose another") from error
+    names = [f"lung_{i:03d}" for i in range(1, cases + unlabelled + 1)]
+    wanted = {}
+    for i, name in enumerate(names):
+        image = out / ("imagesTr" if i < cases else "imagesTs") / f"{name}.nii.gz"
+        wanted[image] = (seed * 100_000 + i + 1, image, out / "labelsTr" / f"{name}.nii.gz" if i < cases else None)
+    _clear_other(out, wanted)
+    todo = [job for job in wanted.values() if not _is_done(*job, matrix)]
+    if todo:
+        # A set is whole when it has its description.
+        (out / "dataset.json").unlink(missing_ok=True)
+    workers = min(workers or cpu_count(), max(1, len(todo)))
+    made = Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(_write_case)(*job, matrix) for job in todo)
+    for _ in tqdm(made, total=len(todo), desc="phantoms", unit="case", disable=not todo):
+        pass
+    text = dataset_json(
+        "Lung phantoms", "Digital thorax phantoms with lung tumours, in the layout of Task06_Lung. Not patients.",
+        names[:cases], names[cases:], reference="lungseg phantom", licence="the licence of the course",
+        release=f"phantom version {VERSION}",
+    )  # fmt: skip
+    with _disk_errors(out / "dataset.json"), written_whole(out / "dataset.json") as partial:
+        partial.write_text(text, encoding="utf-8")
+    return out
+
+
+def _stamp(seed: int, matrix: int) -> str:
+    """What a file says about itself in its NIfTI header, at most 79 characters."""
+    return f"lungseg phantom v{VERSION} seed {seed} matrix {matrix}"
+
+
+def _read_stamp(path: Path) -> str:
+    try:
+        with igzip.open(path, "rb") as stream:
+            header = stream.read(348)
+    except (OSError, EOFError, igzip.BadGzipFile):
+        return ""
+    return header[148:228].rstrip(b"\0").decode("ascii", "replace")
+
+
+def _is_done(seed: int, image: Path, label: Path | None, matrix: int) -> bool:
+    return all(path is None or _read_stamp(path) == _stamp(seed, matrix) for path in (image, label))
+
+
+def _clear_other(out: Path, wanted: dict) -> None:
+    """Remove phantoms of other settings and left-over temporary files; refuse to touch anything else."""
+    keep = {path for job in wanted.values() for path in job[1:] if path}
+    for path in sorted(p for f in FOLDERS for p in (out / f).iterdir()):
+        if path.name.startswith("."):
+            # an unfinished file of a killed run, or a young one, of another process at work on the same set; the rest,
+            # such as .DS_Store, is nobody's business here
+            if path.name.startswith(PARTIAL) and time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink(missing_ok=True)
+        elif not _read_stamp(path).startswith("lungseg phantom"):
+            raise SourceError(f"phantom set {out}: {path.name} is not a phantom; choose an empty folder")
+        elif path not in keep:
+            path.unlink()
+
+
+def is_current(out: Path) -> bool:
+    """Say whether ``out`` holds a whole set of this version's phantoms; :func:`write_dataset` mends it if not."""
+    try:
+        description = json.loads((Path(out) / "dataset.json").read_text())
+        return description["release"] == f"phantom version {VERSION}"
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _write_case(seed: int, image: Path, label: Path | None, matrix: int) -> None:
+    phantom = make_phantom(seed, matrix)
+    # The label first: an image without its label would look finished to a reader of the folder.
+    for path, voxels in ((label, phantom.label), (image, phantom.image)):
+        if path is not None:
+            with _disk_errors(path):
+                write_nifti(path, voxels, phantom.affine, note=_stamp(seed, matrix))
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"phantom {path}: cannot be written ({error.strerror}); free some space or choose "
+                          "another folder") from error  # fmt: skip

@@ -1,0 +1,83 @@
+"""One phantom from first to last: patient, anatomy, tumours, scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import SourceError
+from . import cage as cages
+from . import distractors, mediastinum, organs, physics
+from . import lungs as lung_room
+from .body import paint_body
+from .canvas import Canvas
+from .patient import draw_canvas, draw_patient
+from .tumours import Tumour, draw_tumours, paint_tumour
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """One made-up patient.
+
+    ``image`` int16 HU and ``label`` uint8 (0 background, 1 tumour), both (x, y, z) as on
+    disk; ``affine`` (4, 4) voxel to RAS mm; ``tumours`` as they were drawn.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    affine: np.ndarray
+    tumours: tuple[Tumour, ...]
+
+
+def make_phantom(seed: int, matrix: int = 256) -> Phantom:
+    """Make the phantom of one patient; the same seed and matrix always give the same voxels.
+
+    ``matrix`` is the number of rows and columns; 256 gives 90–130 slices, 512 twice as
+    many. Pixels are 0.598–0.977 mm × 512 / matrix, as in Task06. From seed to seed the
+    following vary: sex, size, shape, fat and muscle, breathing, emphysema, contrast phase,
+    field of view, slice thickness, kernel, dose, padding, LAS or RAS, and the tumours'
+    number, volume, kind and place. Image values are HU from −1024 (or a padding of −2048)
+    to 3071. Raises :class:`SourceError` for a matrix below 32.
+    """
+    if matrix < 32:
+        raise SourceError(f"phantom {seed}: matrix {matrix} is too small for a chest; use 64 or more")
+    rng = np.random.default_rng([seed, 1])
+    patient = draw_patient(rng)
+    canvas = draw_canvas(rng, patient, matrix)
+    scanner = physics.draw_scanner(rng, canvas)
+    cage = cages.cage_distance(canvas, patient, rng)
+    paint_body(canvas, patient, cage, rng)
+    mediastinum.paint_fat(canvas, cage, rng)
+    cages.paint_ribs(canvas, patient, cage, rng)
+    cages.paint_girdle(canvas, patient, cage, rng)
+    dome = organs.diaphragm_height(canvas, patient, rng)
+    organs.paint_abdomen(canvas, patient, cage, dome, rng)
+    between, heart = mediastinum.paint_mediastinum(canvas, patient, cage, rng)
+    distractors.paint_nodes(canvas, patient, between, rng)
+    cages.paint_spine(canvas, patient, rng)
+    distractors.paint_bone_islands(canvas, rng)
+    lungs = lung_room.shape_lungs(canvas, patient, cage, dome, between, rng)
+    vessels = lung_room.paint_all_lungs(canvas, patient, lungs, heart, rng)
+    mediastinum.paint_airways(canvas, heart, mediastinum.main_airways(patient, rng))
+    distractors.paint_lines(canvas, patient, rng)
+    distractors.paint_lung_findings(canvas, patient, lungs, cage, rng)
+    label = np.zeros(canvas.shape, np.uint8)
+    tumours = draw_tumours(seed)
+    for tumour in tumours:
+        paint_tumour(canvas, label, tumour, lungs, cage, vessels, rng)
+    physics.blur(canvas, scanner)
+    physics.add_noise(canvas, scanner, rng)
+    image = physics.digitise(canvas, scanner)
+    return Phantom(*_to_disk_order(image, label, canvas, scanner.orientation), tuple(tumours))
+
+
+def _to_disk_order(image: np.ndarray, label: np.ndarray, canvas: Canvas, orientation: str) -> tuple:
+    """Turn (slice, row, column) into (x, y, z) as LAS or RAS, with the affine that says so."""
+    step = (slice(None), slice(None, None, -1), slice(None, None, -1 if orientation == "RAS" else 1))
+    image, label = (np.asfortranarray(a[step].transpose(2, 1, 0)) for a in (image, label))
+    z, y, x = canvas.spacing
+    sign = 1.0 if orientation == "RAS" else -1.0
+    affine = np.diag([sign * x, y, z, 1.0])
+    affine[:3, 3] = [-sign * x * (image.shape[0] - 1) / 2, -y * (image.shape[1] - 1) / 2, canvas.z[0]]
+    return image, label, affine

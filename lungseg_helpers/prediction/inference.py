@@ -1,0 +1,153 @@
+"""A scan in, a mask out in that scan's own grid.
+
+The scan takes the road that training scans took (orient, crop, resize), the network says
+how likely each pixel is tumour, and the map is taken back the same way. Files of any format,
+and what is written, are the business of :mod:`~lungseg_helpers.prediction.files`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from tqdm import tqdm
+
+from ..dataset.augmentation import fit_frame
+from ..dataset.slices import read_channels
+from ..preprocessing.grids import from_grid, share_from_grid
+from ..preprocessing.stacks import SliceStack, scan_stack
+from ..recipe import Recipe
+from ..scans.case import Case
+from ..scans.lungs import lung_mask
+from ..scans.masks import fill_holes, mask_box
+from ..scans.orientation import oriented, oriented_spacing, unoriented
+from ..scans.scan import Scan, read_scan
+from ..training.devices import autocast, named_operators
+from ..unet import UNet, folded
+
+BASELINE_HU = -300
+"""The trivial baseline calls everything denser than this, inside the lungs, a candidate."""
+
+
+BATCH_SIZES = {"cpu": 4, "cuda": 16}
+"""Slices per batch: a small one stays in a processor's cache, a large one fills a GPU."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was predicted for one scan: ``mask`` uint8 in the scan's own (x, y, z) order, and the scan.
+
+    ``probability`` is uint8 of the same shape, in 255ths, where it was asked for.
+    """
+
+    id: str
+    mask: np.ndarray
+    scan: Scan
+    probability: np.ndarray | None = None
+
+
+def predict_stack(
+    network: UNet, recipe: Recipe, stack: SliceStack, device: str = "cpu", batch_size: int | None = None,
+    progress: bool = False, flips: bool = False,
+) -> np.ndarray:  # fmt: skip
+    """Return the tumour probability of every pixel of a stack: float32 (slice, row, column).
+
+    With ``flips`` each slice is also looked at with left and right exchanged, and the two
+    probabilities are averaged: no other flip makes a chest that training has seen. ``batch_size`` is by
+    default what suits the device.
+    """
+    network = folded(network).to(device)
+    batch_size = batch_size or BATCH_SIZES.get(device, BATCH_SIZES["cuda"])
+    shape = stack.ct.shape[1:]
+    # as much air around the slice as validation had: with less, the shipped weights report more at the chest's edge
+    frame = tuple(max(sides) for sides in zip(shape, recipe.frame, strict=True))
+    probabilities = np.empty(stack.ct.shape, np.float32)
+    starts = range(0, len(stack.ct), batch_size)
+    for first in tqdm(starts, desc=f"predicting {stack.id}", unit="batch", leave=False, disable=not progress):
+        indices = range(first, min(first + batch_size, len(stack.ct)))
+        batch = _batch(stack, indices, recipe, frame).to(device, memory_format=torch.channels_last)
+        with torch.inference_mode(), autocast(device), named_operators(device):
+            found = network(batch).float().sigmoid()
+            if flips:
+                found = (found + network(batch.flip(3)).float().sigmoid().flip(3)) / 2
+        for index, plane in zip(indices, found[:, 0].cpu().numpy(), strict=True):
+            probabilities[index] = fit_frame(plane, shape, 0.0)
+    return probabilities
+
+
+def _batch(stack: SliceStack, indices: range, recipe: Recipe, frame: tuple[int, int]) -> torch.Tensor:
+    slices = [fit_frame(read_channels(stack, index, recipe), frame, recipe.intensity.air) for index in indices]
+    return torch.from_numpy(np.stack(slices))
+
+
+def predict_case(
+    network: UNet, recipe: Recipe, case: Case, device: str = "cpu", progress: bool = False, flips: bool = False,
+    probability: bool = False,
+) -> Prediction:  # fmt: skip
+    """Read one scan and segment it. Raises :class:`ScanError` where the scan cannot be used.
+
+    ``flips`` as in :func:`predict_stack`; ``probability`` asks for the probabilities beside the mask.
+    """
+    scan = read_scan(case.image)
+    stack = scan_stack(Case(case.id, case.image), recipe, scan)
+    probabilities = predict_stack(network, recipe, stack, device, progress=progress, flips=flips)
+    mask = unoriented(probabilities_to_mask(probabilities, stack, recipe), scan.affine)
+    share = unoriented(share_from_grid(probabilities, stack.grid), scan.affine) if probability else None
+    return Prediction(case.id, mask, scan, share)
+
+
+def probabilities_to_mask(probabilities: np.ndarray, stack: SliceStack, recipe: Recipe) -> np.ndarray:
+    """Return the mask of a stack's probabilities (slice, row, column), in the scan's own voxels.
+
+    uint8, (slice, row, column) of the whole oriented scan: cut at the recipe's threshold,
+    without components below its ``smallest_ml``.
+    """
+    mask = from_grid(probabilities, stack.grid, recipe.threshold)
+    return drop_small(mask, stack.grid.voxel_ml, recipe.smallest_ml)
+
+
+def drop_small(mask: np.ndarray, voxel_ml: float, smallest_ml: float) -> np.ndarray:
+    """Return a mask without its components (of 26-connected voxels) below ``smallest_ml``; uint8, any 3-D shape.
+
+    ``voxel_ml`` is the volume of a voxel. No tumour of the data is so small, so what is
+    dropped is a vessel's cross-section or the like.
+    """
+    found = np.zeros(mask.shape, np.uint8)
+    # of a whole scan the labels alone would take a gigabyte
+    box = mask_box(mask)
+    labels, _ = ndimage.label(mask[box], np.ones((3, 3, 3)))
+    large = np.bincount(labels.ravel(), minlength=1) * voxel_ml >= smallest_ml
+    large[0] = False
+    found[box] = large[labels]
+    return found
+
+
+def threshold_baseline(scan: Scan, closing_mm: float = 6.0) -> np.ndarray:
+    """Return what needs no learning: the largest dense component inside the closed lungs.
+
+    uint8 (x, y, z) in the scan's own grid. The lung mask is closed by ``closing_mm`` and
+    its holes are filled slice by slice, so that nodules inside the lung and at its border
+    belong to it; everything above :data:`BASELINE_HU` in it is a candidate; the largest
+    component of 26-connected voxels is the answer. Without lungs or candidates the mask
+    is empty.
+    """
+    ct = oriented(scan.voxels, scan.affine)
+    spacing = oriented_spacing(scan.affine)
+    steps = tuple(max(1, round(2.0 / step)) for step in spacing)
+    inside = lung_mask(ct, spacing)[:: steps[0], :: steps[1], :: steps[2]]
+    reach = [max(1, round(closing_mm / (step * mm))) for step, mm in zip(steps, spacing, strict=True)]
+    for grow in (ndimage.maximum_filter, ndimage.minimum_filter):
+        inside = grow(inside, size=[2 * each + 1 for each in reach])
+    inside = fill_holes(inside)
+    for axis, step in enumerate(steps):
+        inside = inside.repeat(step, axis).take(range(ct.shape[axis]), axis=axis)
+    dense = inside & (ct > BASELINE_HU)
+    labels, count = ndimage.label(dense, structure=np.ones((3, 3, 3)))
+    mask = np.zeros(ct.shape, np.uint8)
+    if count:
+        sizes = np.bincount(labels.ravel())
+        sizes[0] = 0
+        mask[labels == sizes.argmax()] = 1
+    return unoriented(mask, scan.affine)

@@ -1,0 +1,160 @@
+"""The stack's grid: which part of a scan is kept, how finely its slices are drawn, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..errors import ScanError
+from ..hounsfield import AIR_HU
+from ..recipe import Recipe
+from ..scans.lungs import lung_box
+
+MAX_HU = 3071
+"""Top of the 12-bit CT scale; metal and faulty voxels above it are clipped."""
+
+ROUNDS = 2
+"""How often what the way back to the scan blurs is put right; more brings nothing."""
+
+OVERSHOOT = 25.0
+"""Interpolated and put right, a value cannot exceed the largest of its slice by this factor: a cubic of OpenCV
+can by (1 + 3/8)² = 1.9, and each round by 1.9 times what it corrects."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where a stack lies in its scan: enough to send a mask back.
+
+    ``oriented_shape`` is the scan's shape in (slice, row, column) order, ``box`` the kept
+    part of it as ((first, past the last), …) in voxels, ``shape`` the stack's shape and
+    ``spacing`` its mm per step along each axis.
+    """
+
+    oriented_shape: tuple[int, int, int]
+    box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+
+    @property
+    def box_slices(self) -> tuple[slice, slice, slice]:
+        """The box as an index into an oriented array."""
+        return tuple(slice(*side) for side in self.box)  # type: ignore[return-value]
+
+    @property
+    def scan_spacing(self) -> tuple[float, float, float]:
+        """The scan's own mm per step, (slice, row, column)."""
+        sides = zip(self.spacing, self.shape, self.box, strict=True)
+        return tuple(mm * size / (last - first) for mm, size, (first, last) in sides)  # type: ignore[return-value]
+
+    @property
+    def voxel_ml(self) -> float:
+        """The volume in mL of one of the scan's own voxels."""
+        return float(np.prod(self.scan_spacing)) / 1000
+
+
+
+
+def make_grid(
+    ct: np.ndarray,
+    spacing: tuple[float, float, float],
+    recipe: Recipe,
+    name: str = "scan",
+    lungs: np.ndarray | None = None,
+) -> Grid:
+    """Choose which part of an oriented scan is kept and how finely its slices are drawn.
+
+    ``ct`` is (slice, row, column) in HU, ``spacing`` in mm in the same order; ``lungs``
+    spares a second search where the caller has :func:`~lungseg_helpers.scans.lungs.find_lungs` of this scan. Raises
+    :class:`ScanError` where nothing would be left: no lung is found, or 30 slices or fewer.
+    """
+    if recipe.crop == "lungs":
+        box = lung_box(ct, spacing, recipe.crop_margin_mm, name, lungs)
+    else:
+        if ct.shape[0] <= 30:
+            raise ScanError(f"{name}: {ct.shape[0]} slices, and this recipe drops the first 30; use crop='lungs'")
+        box = ((30, ct.shape[0]), (0, ct.shape[1]), (0, ct.shape[2]))
+    sizes = [last - first for first, last in box]
+    if recipe.pixel_mm is None:
+        rows, columns = recipe.frame
+    else:
+        rows, columns = (max(1, round(sizes[axis] * spacing[axis] / recipe.pixel_mm)) for axis in (1, 2))
+    stack_spacing = (spacing[0], sizes[1] * spacing[1] / rows, sizes[2] * spacing[2] / columns)
+    return Grid(tuple(ct.shape), box, (sizes[0], rows, columns), stack_spacing)  # type: ignore[arg-type]
+
+
+def ct_to_grid(ct: np.ndarray, grid: Grid) -> np.ndarray:
+    """Crop and resize an oriented scan (slice, row, column) to the grid: int16 HU, from air to the scale's top.
+
+    Slices that shrink are averaged over the area of each new pixel, so that noise falls as it
+    would in a coarser scan; slices that grow are interpolated linearly.
+    """
+    rows, columns = grid.shape[1:]
+    cropped = ct[grid.box_slices]
+    how = cv2.INTER_AREA if rows < cropped.shape[1] else cv2.INTER_LINEAR
+    resized = np.empty(grid.shape, np.int16)
+    for target, plane in zip(resized, cropped, strict=True):
+        # plane by plane, so that the working copy stays in the processor's cache
+        plane = np.minimum(np.maximum(plane, AIR_HU), MAX_HU)  # five times as fast as np.clip
+        whole = plane if plane.dtype == np.int16 else np.rint(plane).astype(np.int16)
+        cv2.resize(whole, (columns, rows), dst=target, interpolation=how)
+    return resized
+
+
+def mask_to_grid(mask: np.ndarray, grid: Grid) -> np.ndarray:
+    """Crop an oriented mask (slice, row, column; 0 and 1) and return the share of each grid pixel that it covers.
+
+    uint8: 0 is none of the pixel's area, 255 all of it. The share is counted, not interpolated,
+    and it keeps the outline more finely than the grid's pixels could: a mask of 0 and 1 on a
+    coarse grid comes back with steps.
+    """
+    rows, columns = grid.shape[1:]
+    shares = np.zeros(grid.shape, np.uint8)
+    cropped = mask[grid.box_slices]
+    for index in np.flatnonzero(cropped.any(axis=(1, 2))):
+        plane = np.multiply(cropped[index], 255, dtype=np.uint8, order="C")
+        cv2.resize(plane, (columns, rows), dst=shares[index], interpolation=cv2.INTER_AREA)
+    return shares
+
+
+def from_grid(array: np.ndarray, grid: Grid, threshold: float | None = None) -> np.ndarray:
+    """Send a float32 map (slice, row, column) of 0 to 1, such as probabilities, back to the scan; 0 outside the box.
+
+    A pixel's value stands for the mean over its area, so the map that is sought has these means.
+    Interpolation alone blurs small outlines and makes them shrink; here its means are taken,
+    and what they miss is added, twice (iterative back-projection: Irani and Peleg, CVGIP 53:231,
+    1991). With a ``threshold`` the result is a uint8 mask of where values exceed it, made slice
+    by slice so that no full-size float map is held.
+    """
+    full = np.zeros(grid.oriented_shape, np.float32 if threshold is None else np.uint8)
+    for place, plane in _on_scan(array, grid, threshold or 0.0):
+        full[place] = plane.clip(0, 1) if threshold is None else plane > threshold
+    return full
+
+
+def share_from_grid(array: np.ndarray, grid: Grid) -> np.ndarray:
+    """Send a map back as :func:`from_grid` does, in 255ths: uint8, so a quarter of the memory."""
+    full = np.zeros(grid.oriented_shape, np.uint8)
+    for place, plane in _on_scan(array, grid, 0.5 / 255):
+        full[place] = np.rint(255 * plane.clip(0, 1))
+    return full
+
+
+def _on_scan(array: np.ndarray, grid: Grid, least: float) -> Iterator[tuple[tuple, np.ndarray]]:
+    """Yield where each plane lies in the scan, and the plane as float32; none that nowhere exceeds ``least``."""
+    (first, _), rows, columns = grid.box
+    size = (columns[1] - columns[0], rows[1] - rows[0])
+    for index, plane in enumerate(array, first):
+        if plane.max() * OVERSHOOT > least:
+            yield (index, slice(*rows), slice(*columns)), _enlarged(np.ascontiguousarray(plane, np.float32), size)
+
+
+def _enlarged(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a plane resized to (columns, rows) so that its means over the old pixels are the old values."""
+    found = cv2.resize(plane, size, interpolation=cv2.INTER_CUBIC)
+    for _ in range(ROUNDS):
+        missed = plane - cv2.resize(found, plane.shape[::-1], interpolation=cv2.INTER_AREA)
+        found += cv2.resize(missed, size, interpolation=cv2.INTER_CUBIC)
+    return found

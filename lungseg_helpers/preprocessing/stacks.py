@@ -1,0 +1,187 @@
+"""From a NIfTI scan to a stack of slices on disk: oriented, cropped, resized, still in HU.
+
+Behind this room only ``inference`` knows about affines. What leaves here is a
+:class:`SliceStack`, in the order (slice, row, column): slice 0 is the most inferior, row 0
+the most anterior, column 0 the patient's right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import StackError
+from ..recipe import Recipe
+from ..scans.case import Case
+from ..scans.checking import require_case
+from ..scans.orientation import oriented, oriented_spacing
+from ..scans.scan import Scan
+from .fingerprint import fingerprint
+from .grids import Grid, ct_to_grid, make_grid, mask_to_grid
+
+LAYOUT = 4
+"""Raised when what is written below changes, so that older stacks are made again."""
+
+
+
+@dataclass(frozen=True)
+class SliceStack:
+    """One prepared patient. ``ct`` (int16, HU) and ``share`` (uint8 or None) have shape (slice, row, column).
+
+    ``share`` says how much of each pixel is tumour, from 0 (nothing) to 255 (all of it).
+    Arrays opened from disk are read-only memory maps. ``info`` is ``case.json``: source
+    files and their sizes, original affine and spacing, the settings, the tumour slices.
+    """
+
+    id: str
+    ct: np.ndarray
+    share: np.ndarray | None
+    grid: Grid
+    info: dict[str, Any]
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """1 where at least half of the pixel is tumour, else 0: uint8, made anew at each call; None without a label."""
+        return None if self.share is None else (self.share > 127).astype(np.uint8)
+
+    @property
+    def tumour_slices(self) -> list[int]:
+        """Indices of the slices that hold tumour; known without reading the mask."""
+        return self.info["tumour_slices"]
+
+
+
+
+
+
+def make_stack(case: Case, recipe: Recipe) -> SliceStack:
+    """Read and check one case and return its stack, in memory; :class:`ScanError` where it cannot be used."""
+    checked = require_case(case)
+    scan, label = checked.scan, checked.label
+    ct = oriented(scan.voxels, scan.affine)
+    grid = make_grid(ct, oriented_spacing(scan.affine), recipe, case.id, checked.lungs)
+    share, tumour_slices, outside = None, [], 0
+    if label is not None:
+        full = oriented(label, scan.affine)
+        share = mask_to_grid(full, grid)
+        counts = np.count_nonzero(full[grid.box_slices], axis=(1, 2))
+        tumour_slices = np.flatnonzero(counts).tolist()
+        outside = int(np.count_nonzero(full)) - int(counts.sum())
+    info = {
+        "id": case.id,
+        "settings": settings(recipe),
+        "image": fingerprint(case.image),
+        "label": fingerprint(case.label),
+        "labelled": share is not None,
+        "original_shape": list(scan.voxels.shape),
+        "original_affine": scan.affine.tolist(),
+        "original_axcodes": "".join(scan.axcodes),
+        "original_spacing_mm": [round(float(step), 6) for step in oriented_spacing(scan.affine)],
+        "box": [list(side) for side in grid.box],
+        "shape": list(grid.shape),
+        "spacing_mm": list(grid.spacing),
+        "tumour_slices": tumour_slices,
+        "tumour_ml": None if share is None else float(share.sum()) / 255 * float(np.prod(grid.spacing)) / 1000,
+        "label_voxels_outside_box": outside,
+        "notes": [str(problem) for problem in checked.problems],
+    }
+    return SliceStack(case.id, ct_to_grid(ct, grid), share, grid, info)
+
+
+def scan_stack(case: Case, recipe: Recipe, scan: Scan) -> SliceStack:
+    """Return the stack of a scan that is to be predicted, in memory; :class:`ScanError` where it cannot be used.
+
+    ``scan`` is what ``case.image`` holds. Nothing is recorded of the file, and no label is read.
+    """
+    checked = require_case(Case(case.id, case.image), scan)
+    ct = oriented(scan.voxels, scan.affine)
+    grid = make_grid(ct, oriented_spacing(scan.affine), recipe, case.id, checked.lungs)
+    return SliceStack(case.id, ct_to_grid(ct, grid), None, grid, {"id": case.id, "tumour_slices": []})
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings that change what is written to disk; a change of any other costs no new preprocessing."""
+    keys = ("crop", "crop_margin_mm", "pixel_mm") + (("frame",) if recipe.pixel_mm is None else ())
+    values = recipe.to_dict()
+    return {"layout": LAYOUT, **{key: values[key] for key in keys}}
+
+
+
+
+
+
+
+
+def stacks_dir(root: Path, recipe: Recipe) -> Path:
+    """Return the folder that holds a data set's stacks under these settings, beside the data set itself."""
+    digest = hashlib.sha256(json.dumps(settings(recipe), sort_keys=True).encode()).hexdigest()[:8]
+    root = Path(root)
+    return root.parent / "stacks" / f"{root.name}-{recipe.crop}-{digest}"
+
+
+def save_stack(stack: SliceStack, folder: Path) -> Path:
+    """Write a stack to ``folder/<id>``: into a temporary folder first, then renamed, so that no half is ever read.
+
+    Raises :class:`StackError` where the folder cannot be written to or the disk is full.
+    """
+    target = folder / stack.id
+    partial = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{stack.id}-", dir=folder))
+        np.save(partial / "ct.npy", stack.ct)
+        if stack.share is not None:
+            np.save(partial / "share.npy", stack.share)
+        (partial / "case.json").write_text(json.dumps(stack.info, indent=1))
+        partial.chmod(0o755)
+        # moved away whole before it is deleted: a run killed here must not leave half of the old one
+        old = partial.with_name(f"{partial.name}-old")
+        if target.exists():
+            os.replace(target, old)
+        os.replace(partial, target)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        # NumPy answers a write that is cut short, as on a full disk, with an error that has no reason in it
+        reason = error.strerror or "No space left on device"
+        raise StackError(f"{folder}: cannot be written ({reason}); free space there, or move the data set") from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+
+
+def open_stack(folder: Path) -> SliceStack:
+    """Open a prepared patient as memory maps; :class:`StackError` where it is missing or incomplete."""
+    folder = Path(folder)
+    try:
+        info = json.loads((folder / "case.json").read_text())
+        ct = np.load(folder / "ct.npy", mmap_mode="r", allow_pickle=False)
+        share = np.load(folder / "share.npy", mmap_mode="r", allow_pickle=False) if info["labelled"] else None
+        affine_shape = oriented(np.empty(info["original_shape"], np.bool_), np.array(info["original_affine"])).shape
+        grid = Grid(
+            tuple(affine_shape),
+            tuple(tuple(side) for side in info["box"]),
+            tuple(info["shape"]),
+            tuple(info["spacing_mm"]),
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise StackError(f"{folder}: not a complete slice stack ({error}); run 'lungseg prepare' again") from error
+    return SliceStack(info["id"], ct, share, grid, info)
+
+
+
+
+
+
+
+

@@ -1,0 +1,1 @@
+"""What a scan is: its voxels, geometry, formats and faults. Stop 01."""

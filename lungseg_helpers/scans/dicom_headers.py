@@ -1,0 +1,120 @@
+"""The DICOM files of a folder, sorted into series of CT slices."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.errors import InvalidDicomError
+from tqdm import tqdm
+
+CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+
+ENHANCED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"
+
+LEAST_SLICES = 5
+"""Fewer slices of one orientation are a localiser or a test image, not a scan."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One DICOM file: ``header`` without its pixels."""
+
+    path: Path
+    header: pydicom.Dataset
+
+    @property
+    def position(self) -> np.ndarray:
+        """The centre of the first pixel, (3,), in mm (LPS)."""
+        return np.array(self.header.ImagePositionPatient, float)
+
+
+@dataclass(frozen=True)
+class Series:
+    """The CT slices of one series and one orientation, in the order in which they were found."""
+
+    slices: tuple[Slice, ...]
+
+    @property
+    def header(self) -> pydicom.Dataset:
+        """The header of its first slice: what all of them share."""
+        return self.slices[0].header
+
+    @property
+    def name(self) -> str:
+        """What messages call it: the folder of its first file, and the series' number."""
+        return f"{self.slices[0].path.parent} (series {self.header.get('SeriesNumber') or 'without number'})"
+
+
+def read_headers(folder: Path) -> tuple[list[Slice], list[str]]:
+    """Return every DICOM file below a folder, and a line for each that is called .dcm or is barred, and is not read."""
+    files, lines = [], []
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    for path in tqdm(paths, desc="reading headers", unit="file", leave=False):
+        header = None
+        try:
+            header = _header(path)
+        except OSError as error:
+            lines.append(f"{path}: cannot be read ({error.strerror or error}); check the disk and its permissions")
+            continue
+        if header is not None and "SOPClassUID" in header and "SeriesInstanceUID" in header:
+            files.append(Slice(path, header))
+        elif path.suffix.lower() == ".dcm":
+            lines.append(f"{path}: is no DICOM file, or a damaged one, and is left out; copy it again")
+    return files, lines
+
+
+def _header(path: Path) -> pydicom.Dataset | None:
+    # A file that is no DICOM is passed over, so there is nothing to warn of.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return pydicom.dcmread(path, stop_before_pixels=True, force=path.suffix.lower() == ".dcm")
+        except (
+            InvalidDicomError,
+            NotImplementedError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            KeyError,
+            EOFError,
+            struct.error,
+        ):
+            return None
+
+
+def group_series(files: list[Slice]) -> tuple[list[Series], list[str]]:
+    """Sort CT slices into series of one orientation and size; a line for each thing that is left out.
+
+    Localisers (marked as such, or of too few slices) are left out with a line, as are CTs of
+    the enhanced, multi-frame kind. Files of other kinds are no business of this function.
+    """
+    groups: dict[tuple, list[Slice]] = {}
+    left_out: dict[str, None] = {}
+    for file in files:
+        header = file.header
+        if header.SOPClassUID == ENHANCED_CT_STORAGE:
+            left_out[f"{file.path}: is an enhanced multi-frame CT; convert it to one file a slice first"] = None
+        if header.SOPClassUID != CT_STORAGE:
+            continue
+        if "LOCALIZER" in header.get("ImageType", []):
+            left_out[f"{file.path.parent}: a localiser is left out; nothing to do"] = None
+            continue
+        try:
+            plane = np.round(np.array(header.ImageOrientationPatient, float), 3) + 0.0
+            key = (header.SeriesInstanceUID, *plane, *map(float, header.PixelSpacing), header.Rows, header.Columns)
+            if len(plane) != 6 or not np.isfinite(file.position).all() or len(file.position) != 3:
+                raise ValueError
+        except (AttributeError, TypeError, ValueError):
+            left_out[f"{file.path}: does not say where its slice lies; export the series again"] = None
+            continue
+        groups.setdefault(key, []).append(file)
+    series = [Series(tuple(group)) for group in groups.values()]
+    for each in series:
+        if len(each.slices) < LEAST_SLICES:
+            left_out[f"{each.name}: {len(each.slices)} slices of one orientation are no scan; left out"] = None
+    return [each for each in series if len(each.slices) >= LEAST_SLICES], list(left_out)

@@ -1,0 +1,39 @@
+"""Images that SimpleITK reads (NRRD, MHA, DICOM), turned into this course's form.
+
+ITK counts millimetres towards the patient's left, back and head (LPS); NIfTI towards the
+right, front and head (RAS). The voxels stay as they are: only the first two rows of the affine
+change sign.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import ScanError
+
+
+def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the voxels, (x, y, z) in the file's own type, and the (4, 4) affine to RAS mm of a 3-D image.
+
+    Raises :class:`ScanError` where SimpleITK cannot read the file or it is not 3-D.
+    """
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise ScanError(
+            f"{path}: SimpleITK cannot read it; give an undamaged NRRD, MHA or DICOM file"
+        ) from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise ScanError(f"{path}: is not one 3-D volume of plain numbers; give one volume of the series")
+    return sitk.GetArrayFromImage(image).transpose(2, 1, 0), itk_affine(image)
+
+
+def itk_affine(image: sitk.Image) -> np.ndarray:
+    """Return the (4, 4) float64 affine from voxel (x, y, z) to RAS mm of a 3-D ITK image."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

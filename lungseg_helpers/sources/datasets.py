@@ -1,0 +1,95 @@
+"""Where scans come from: finding, making and fetching data sets.
+
+A data set is a Decathlon folder (``imagesTr``, ``labelsTr``, ``imagesTs``) or a plain
+folder of NIfTI files. ``LUNGSEG_DATA`` chooses one, ``LUNGSEG_DATA_DIR`` says where the
+made and fetched ones are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from ..errors import SourceError
+from ..paths import KNOWN_SETS, data_dir, dataset_root
+from ..scans.case import Case, case_id
+
+
+def ensure_dataset(name: str | None = None) -> Path:
+    """Return the folder of a data set, after making or fetching it where that can be done.
+
+    Raises :class:`SourceError` for one that is missing and has to be brought by the user.
+    """
+    name = str(name or os.environ.get("LUNGSEG_DATA") or "phantom")
+    root = dataset_root(name)
+    if name == "phantom":
+        from ..phantom.dataset import is_current, write_dataset
+
+        if is_current(root):
+            return root
+        print(f"making the phantom data set in {root} (1 to 3 minutes, once)", file=sys.stderr)
+        return write_dataset(root)
+    # A named set's dataset.json is written last, so without it the set is unfinished.
+    if (root / "dataset.json").is_file() if name in KNOWN_SETS else root.is_dir():
+        return root
+    if name == "real":
+        print(f"fetching the real patients into {root} (once)", file=sys.stderr)
+        return fetch_real(root)
+    if name == "decathlon":
+        raise SourceError(f"{root}: Task06 is not there; run 'lungseg fetch decathlon' first (9 GB)")
+    raise SourceError(
+        f"{root}: no such folder; give an existing one, or one of the names {', '.join(KNOWN_SETS)}"
+    )
+
+
+def fetch_real(out: str | Path) -> Path:
+    """Write the real patients' Decathlon data set to ``out``, fetching what is not kept yet, and return it.
+
+    A finished set costs nothing. See :func:`lungseg_helpers.sources.real_patients.write_real`.
+    """
+    from .real_patients import write_real
+
+    return write_real(Path(out), data_dir() / "cache")
+
+
+def find_cases(root: str | Path) -> list[Case]:
+    """Return the cases of a Decathlon folder, or of a plain folder of NIfTI files, sorted by id.
+
+    Hidden files and the ``._*`` companions that macOS leaves in archives are skipped. An
+    ``imagesTr`` scan without a label, and every ``imagesTs`` scan, has ``label=None``.
+
+    Raises
+    ------
+    SourceError
+        Where the folder is missing, holds no scan, or holds one id twice.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise SourceError(f"{root}: no such folder; give a folder that holds .nii.gz scans")
+    if (root / "imagesTr").is_dir() or (root / "imagesTs").is_dir():
+        images = [*_nifti_files(root / "imagesTr"), *_nifti_files(root / "imagesTs")]
+        labels = {case_id(path): path for path in _nifti_files(root / "labelsTr")}
+    else:
+        images, labels = _nifti_files(root), {}
+    cases: dict[str, Case] = {}
+    for image in images:
+        id_ = case_id(image)
+        if id_ in cases:
+            raise SourceError(f"{image}: case {id_} is there twice, also as {cases[id_].image}; remove one")
+        cases[id_] = Case(id_, image, labels.get(id_) if image.parent.name != "imagesTs" else None)
+    if not cases:
+        raise SourceError(f"{root}: no .nii or .nii.gz scan in this folder; give the folder that holds them")
+    return [cases[id_] for id_ in sorted(cases)]
+
+
+def _nifti_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    try:
+        paths = sorted(folder.iterdir())
+    except PermissionError as error:
+        raise SourceError(f"{folder}: this user may not list the folder; change its permissions") from error
+    return [p for p in paths if p.name.lower().endswith((".nii", ".nii.gz")) and not p.name.startswith(".")]
+
+

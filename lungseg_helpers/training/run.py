@@ -1,0 +1,181 @@
+"""One function that builds the Trainer, and one that trains: begins, goes on, and writes the weights."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from ..dataset.loaders import LungDataModule
+from ..dataset.split import Split
+from ..errors import RecipeError, SplitError, TrainingError
+from ..recipe import Recipe
+from ..unet import UNet
+from .callbacks import MovingAverage, PanelLogger, ProgressBar
+from .devices import accelerator, choose_precision, named_operators, pick_device
+from .segmenter import LungSegmenter, cautious_threshold
+from .weights import load_weights, network_state, save_weights
+
+
+def build_trainer(
+    recipe: Recipe, run: Path, device: str = "auto", callbacks: Sequence[pl.Callback] = (), devices: int = 1,
+    nodes: int = 1, precision: str | None = None,
+) -> pl.Trainer:  # fmt: skip
+    """Build the Trainer that writes a run to ``run``: TensorBoard curves and checkpoints.
+
+    ``checkpoints/best-….ckpt`` are the ``recipe.keep_best`` ones of highest validation Dice (or lowest loss),
+    ``checkpoints/last.ckpt`` is what an interrupted run goes on from. With several
+    ``devices`` or ``nodes`` Lightning's ``ddp`` strategy starts one process for each
+    device; gradients are averaged over all. ``precision`` is Lightning's flag, by default the one that
+    :func:`~lungseg_helpers.training.devices.choose_precision` takes here.
+    """
+    quiet_lightning()
+    # files in use are named by epoch and Dice, so that keeping several never overwrites one
+    name = "best-{epoch:03d}-{val_dice:.3f}"
+    folder = run / "checkpoints"
+    best = {"monitor": recipe.watched, "mode": "max" if recipe.watched == "val_dice" else "min"}
+    kept: list[pl.Callback] = [MovingAverage()] if recipe.averaged else []
+    kept += [
+        ModelCheckpoint(folder, name, save_top_k=recipe.keep_best, enable_version_counter=False, **best),
+        ModelCheckpoint(folder, "last", enable_version_counter=False),
+    ]
+    if recipe.schedule != "constant":
+        kept.append(LearningRateMonitor("step"))
+    if recipe.patience:
+        kept.append(EarlyStopping(**best, patience=recipe.patience))
+    return pl.Trainer(
+        accelerator=accelerator(device),
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
+        # the data module shares out draws and slices itself: Lightning's sampler would repeat some to even them out
+        use_distributed_sampler=False,
+        precision=precision or choose_precision(device),
+        max_epochs=recipe.epochs,
+        gradient_clip_val=1.0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        logger=TensorBoardLogger(run, "", "tensorboard"),
+        # what looks at a validation comes before what swaps the averaged weights out again
+        callbacks=[*callbacks, *kept],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def train(
+    data: LungDataModule, split: Split, run: Path, device: str = "auto", progress: bool = True, devices: int = 1,
+    nodes: int = 1, start: Path | None = None,
+) -> Path:  # fmt: skip
+    """Train the recipe's network and return the path of the slim weights file ``run/weights.ckpt``.
+
+    ``split.json`` (the patients by role), ``machine.json`` (device and precision) and ``curves.csv`` (one row per
+    epoch) lie beside it; the weights' recipe holds the threshold that validation chose. A run of the same
+    recipe and patients that was interrupted goes on from its last epoch; a finished one is
+    returned as it is; one of another recipe begins anew. With ``start`` the network begins
+    from these weights instead of random ones; raises :class:`SplitError` where they were
+    trained on patients that this split validates or tests on. With ``devices`` or ``nodes``
+    above 1 every process calls this function, and the first one alone writes.
+    """
+    recipe = data.recipe
+    run = Path(run)
+    roles, begun = split.to_dict(), load_weights(start) if start else None
+    if begun:
+        roles["start"] = _started(Path(start), begun[2], split)
+    last, weights, split_file = run / "checkpoints" / "last.ckpt", run / "weights.ckpt", run / "split.json"
+    same = last.exists() and split_file.exists() and json.loads(split_file.read_text()) == roles
+    same = same and _read(last)["hyper_parameters"]["recipe"] == recipe.to_dict()
+    if same and weights.exists():
+        print(f"{run.name} is trained already: using it (delete {run} to train again)", file=sys.stderr)
+        return weights
+    if is_first():
+        run.mkdir(parents=True, exist_ok=True)
+        if not same:
+            for kept in ("checkpoints", "tensorboard"):
+                shutil.rmtree(run / kept, ignore_errors=True)
+            weights.unlink(missing_ok=True)
+        split_file.write_text(json.dumps(roles, indent=1))
+    precision = _keep_precision(run / "machine.json", pick_device(device), same)
+    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    module = LungSegmenter(recipe.to_dict(), [stack.id for stack in data.validation_set.stacks])
+    if begun:
+        _take_over(module, start, *begun[:2])
+    callbacks: list[pl.Callback] = [PanelLogger(data.validation_set)]
+    callbacks += [ProgressBar()] if progress else []
+    trainer = build_trainer(recipe, run, device, callbacks, devices, nodes, precision)
+    with named_operators(pick_device(device)):
+        trainer.fit(module, data, ckpt_path=last if same else None, weights_only=True)
+    if trainer.interrupted:
+        raise TrainingError(f"{run}: interrupted; the same command goes on from the last whole epoch")
+    if trainer.is_global_zero:
+        pd.DataFrame(module.history).to_csv(run / "curves.csv", index=False)
+        best = _read(Path(trainer.checkpoint_callback.best_model_path))
+        threshold = cautious_threshold(best["counts"]) if recipe.chosen_threshold else recipe.threshold
+        save_weights(weights, replace(recipe, threshold=threshold), network_state(best), roles)
+    return weights
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes: Lightning starts the others with these variables set."""
+    return rank_zero_only.rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def _keep_precision(path: Path, device: str, resumed: bool) -> str:
+    """Return the precision of a run and record it: a resumed one goes on in the one that it began with.
+
+    Unless it goes on on another kind of device, or ``LUNGSEG_PRECISION`` forces one.
+    """
+    chosen = choose_precision(device)
+    if resumed and path.is_file() and not os.environ.get("LUNGSEG_PRECISION"):
+        kept = json.loads(path.read_text())
+        chosen = kept["precision"] if kept["device"] == device else chosen
+    if is_first():
+        path.write_text(json.dumps({"device": device, "precision": chosen}, indent=1) + "\n")
+    return chosen
+
+
+def _started(start: Path, before: dict[str, Any], split: Split) -> dict[str, Any]:
+    """What a run keeps of the weights it begins from, whose patients by role are ``before``."""
+    if before.get("data") == split.data and (seen := set(before["train"]) & {*split.validation, *split.test}):
+        raise SplitError(
+            f"{start}: was trained on {', '.join(sorted(seen)[:3])}, which this split validates or tests on; "
+            "use other weights, or the same seed and patients"
+        )
+    return {"weights": start.name, "data": before.get("data", ""), "train": before.get("train", [])}
+
+
+def _take_over(module: LungSegmenter, start: Path, network: UNet, recipe: Recipe) -> None:
+    """Give ``module`` the weights of ``network``, which were read from ``start``."""
+    try:
+        module.network.load_state_dict(network.state_dict())
+    except RuntimeError as error:
+        raise RecipeError(
+            f"{start}: its network (widths {recipe.widths}, {len(recipe.context_mm)} channels) is not the one that "
+            f"the recipe asks for (widths {module.recipe.widths}, {len(module.recipe.context_mm)} channels)"
+        ) from error
+
+
+def quiet_lightning() -> None:
+    """Silence Lightning's notices about hardware, workers and folders: they drown what a learner should read."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for said in ("does not have many workers", "exists and is not empty", "isinstance.treespec", "training batches"):
+        warnings.filterwarnings("ignore", f".*{said}.*")
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)

@@ -1,0 +1,81 @@
+"""Weights on disk: where runs lie, what a weights file holds, and how one is opened safely."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import WeightsError
+from ..files import written_whole
+from ..recipe import Recipe
+from ..unet import UNet, build_unet
+
+
+def save_weights(path: Path, recipe: Recipe, state: dict[str, Tensor], split: dict[str, Any]) -> Path:
+    """Write what prediction needs and nothing else: the recipe, the network's weights, the patients by role."""
+    with written_whole(path) as partial:
+        torch.save({"recipe": recipe.to_dict(), "state_dict": state, "split": split}, partial)
+    return path
+
+
+def load_weights(path: Path) -> tuple[UNet, Recipe, dict[str, Any]]:
+    """Load a weights file: the network in evaluation mode, its recipe, and which patients had which role.
+
+    A checkpoint of a run (``checkpoints/last.ckpt``) is one too: its threshold is the recipe's, not yet
+    chosen on validation patients. Loads with ``weights_only=True``, so a file from elsewhere runs no code. Raises
+    :class:`WeightsError` where the file is missing or is not one of this course's.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file; train first ('lungseg train') or name another")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if "hyper_parameters" in content:
+            content = _of_checkpoint(content, path.parent.parent / "split.json")
+        recipe = Recipe.from_dict(content["recipe"])
+        network = build_unet(recipe)
+        network.load_state_dict({key: value.float() for key, value in content["state_dict"].items()})
+    except Exception as error:  # torch.load raises whatever the broken file leads it to
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: not a weights file of this course ({reason}); use one that it wrote") from error
+    return network.to(memory_format=torch.channels_last).eval(), recipe, content.get("split", {})
+
+
+def network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the network's own weights of a Lightning checkpoint, by the names that the network gives them."""
+    return {key.removeprefix("network."): value for key, value in checkpoint["state_dict"].items()}
+
+
+def _of_checkpoint(checkpoint: dict[str, Any], split: Path) -> dict[str, Any]:
+    """What a weights file holds, from a Lightning checkpoint and the run's file of patients by role."""
+    return {
+        "recipe": checkpoint["hyper_parameters"]["recipe"],
+        "state_dict": network_state(checkpoint),
+        "split": json.loads(split.read_text()) if split.is_file() else {},
+    }
+
+
+def average_weights(paths: Sequence[Path], out: Path) -> Path:
+    """Write the mean of several trainings' weights to ``out``; recipe and patients by role are the first one's.
+
+    Trainings that began from one another's weights lie in one valley, and the point between them
+    often generalises better than either (Wortsman et al., "Model soups", ICML 2022). Which
+    patients the others were trained on is kept too. Raises :class:`WeightsError` where a
+    file is none of this course's, or the networks differ.
+    """
+    loaded = [load_weights(path) for path in paths]
+    states = [network.state_dict() for network, _, _ in loaded]
+    shapes = [{name: value.shape for name, value in state.items()} for state in states]
+    if not loaded or any(each != shapes[0] for each in shapes):
+        raise WeightsError(f"{', '.join(map(str, paths))}: not weights of one network; average trainings of one recipe")
+    mean = {
+        name: torch.stack([state[name].double() for state in states]).mean(dim=0).to(value.dtype)
+        for name, value in states[0].items()
+    }
+    _, recipe, roles = loaded[0]
+    return save_weights(Path(out), recipe, mean, {**roles, "averaged": [others for _, _, others in loaded[1:]]})

@@ -1,0 +1,79 @@
+"""A camera that sends each frame to the encoder at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+from celluloid import Camera
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..files import written_whole
+
+VIDEO_OPTIONS = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
+
+# smaller, because a GIF is large; and a palette for each frame, so that no frame has to be kept until the end
+GIF_OPTIONS = [
+    "-filter_complex",
+    "scale=iw*2/3:-1,split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1",
+]
+
+
+class FilmCamera(Camera):
+    """celluloid's camera, whose ``snap`` sends the frame to ``path`` (.mp4 or .gif) instead of keeping its artists.
+
+    ``figure`` lies over the pictures like a slide: what it holds is drawn once, but for
+    ``moving``, the artists that change from frame to frame. Use it as a context manager:
+    the file appears when the film is complete.
+    """
+
+    def __init__(self, figure: Figure, moving: Sequence[Artist], path: Path, frames_per_second: float = 10) -> None:
+        super().__init__(figure)
+        self.moving = list(moving)
+        figure.patch.set_alpha(0)
+        self.canvas = FigureCanvasAgg(figure)
+        for artist in self.moving:
+            artist.set_animated(True)
+        self.canvas.draw()
+        self.slide = self.canvas.copy_from_bbox(figure.bbox)
+        self.size = self.canvas.get_width_height()
+        gif = Path(path).suffix == ".gif"
+        self.file = written_whole(path)
+        self.encoder = imageio_ffmpeg.write_frames(
+            str(self.file.__enter__()),
+            self.size,
+            pix_fmt_in="rgb24",
+            pix_fmt_out="pal8" if gif else "yuv420p",
+            fps=frames_per_second,
+            codec="gif" if gif else "libx264",
+            macro_block_size=1,
+            output_params=GIF_OPTIONS if gif else VIDEO_OPTIONS,
+        )
+        self.encoder.send(None)
+
+    def snap(self, picture: np.ndarray) -> list[Artist]:
+        """Send ``picture``, (height, width, 3) uint8, with slide and moving artists over it; returns the artists."""
+        self.canvas.restore_region(self.slide)
+        for artist in self.moving:
+            self._figure.draw_artist(artist)
+        drawn = np.asarray(self.canvas.buffer_rgba())
+        # few pixels are drawn on, and only they have to be mixed
+        rows, columns = np.nonzero(drawn[..., 3])
+        over = drawn[rows, columns].astype(np.float32)
+        share = over[:, 3:] / 255
+        picture = picture.copy()
+        picture[rows, columns] = share * over[:, :3] + (1 - share) * picture[rows, columns]
+        self.encoder.send(picture.tobytes())
+        return self.moving
+
+    def __enter__(self) -> FilmCamera:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.encoder.close()
+        self.file.__exit__(*error)

@@ -1,0 +1,121 @@
+"""Overlay pictures: CT in a window, truth and prediction as contours.
+
+Drawn in mm, so that a pixel is as large on screen as in the patient. Colours are from the
+Okabe-Ito palette, which colour-blind readers can tell apart; the prediction is dashed as
+well. The moving pictures are made in :mod:`~lungseg_helpers.video.films`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from skimage.measure import find_contours
+
+from ..hounsfield import WINDOWS
+from ..scans.masks import mask_box
+
+TRUTH = {"color": "#56B4E9", "linestyle": "-", "linewidth": 1.6, "label": "truth"}
+PREDICTION = {"color": "#E69F00", "linestyle": (0, (4, 1.5)), "linewidth": 1.6, "label": "prediction"}
+
+
+def window_limits(window: str) -> tuple[float, float]:
+    """Return the HU that are drawn black and white in a named window."""
+    level, width = WINDOWS[window]
+    return level - width / 2, level + width / 2
+
+
+def outline(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y in mm of a slice mask's outlines, several joined by NaN; empty for an empty mask.
+
+    ``mask`` is (row, column), ``spacing`` the mm between rows and columns. The mask is
+    padded first, so that outlines close at the border.
+    """
+    mask = np.asarray(mask) > 0
+    rows, columns = mask_box(mask)
+    xs, ys = [], []
+    for line in find_contours(np.pad(mask[rows, columns].astype(np.float32), 1), 0.5):
+        ys += [*((line[:, 0] - 0.5 + rows.start) * spacing[0]), np.nan]
+        xs += [*((line[:, 1] - 0.5 + columns.start) * spacing[1]), np.nan]
+    return np.array(xs), np.array(ys)
+
+
+def draw_slice(
+    ax: Axes,
+    ct: np.ndarray,
+    spacing: Sequence[float],
+    truth: np.ndarray | None = None,
+    prediction: np.ndarray | None = None,
+    window: str = "lung",
+    note: str = "",
+) -> None:
+    """Draw one slice (row, column) in HU with its contours; ``spacing`` is the mm between rows and columns.
+
+    The axes are in mm from the upper left corner: the patient's right is on the left.
+    """
+    low, high = window_limits(window)
+    rows, columns = ct.shape
+    extent = (0, columns * spacing[1], rows * spacing[0], 0)
+    ax.imshow(ct, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="nearest")
+    for mask, style in ((truth, TRUTH), (prediction, PREDICTION)):
+        if mask is not None:
+            ax.plot(*outline(mask, spacing), **style)
+    if note:
+        ax.text(
+            0.02,
+            0.98,
+            note,
+            transform=ax.transAxes,
+            color="white",
+            va="top",
+            fontsize=9,
+            bbox={"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2},
+        )
+    ax.set_xlim(extent[:2])
+    ax.set_ylim(extent[2:])
+
+
+def add_legend(ax: Axes, truth: bool, prediction: bool) -> None:
+    """Name the contours once, below the picture, whether or not the first slice has any."""
+    styles = [style for style, there in ((TRUTH, truth), (PREDICTION, prediction)) if there]
+    if styles:
+        handles = [Line2D([], [], **style) for style in styles]
+        ax.legend(
+            handles=handles,
+            loc="lower left",
+            ncols=len(handles),
+            fontsize=9,
+            framealpha=0.6,
+            facecolor="black",
+            edgecolor="none",
+            labelcolor="white",
+            handlelength=3,
+        )
+
+
+def draw_gallery(
+    ct: np.ndarray,
+    spacing: Sequence[float],
+    indices: Sequence[int],
+    truth: np.ndarray | None = None,
+    prediction: np.ndarray | None = None,
+    window: str = "lung",
+    title: str = "",
+) -> Figure:
+    """Draw slices of a volume (slice, row, column) side by side; ``spacing`` is (slice, row, column) in mm."""
+    aspect = ct.shape[1] * spacing[1] / (ct.shape[2] * spacing[2])
+    size = (3.2 * len(indices), 3.2 * aspect + (0.3 if title else 0))
+    figure, axes = plt.subplots(1, len(indices), figsize=size, squeeze=False, layout="constrained")
+    for ax, index in zip(axes[0], indices, strict=True):
+        masks = [None if mask is None else mask[index] for mask in (truth, prediction)]
+        note = f"slice {index + 1}/{len(ct)}"
+        draw_slice(ax, ct[index], spacing[1:], *masks, window=window, note=note)
+        ax.set_axis_off()
+    add_legend(axes[0, 0], truth is not None, prediction is not None)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure

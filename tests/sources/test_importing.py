@@ -1,0 +1,448 @@
+"""DICOM, NRRD and MHA become cases, whatever state they arrive in. Every DICOM file is written by the test."""
+
+from __future__ import annotations
+
+import datetime
+import locale
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
+from toy import SHAPE, SPACING, toy_volume
+
+from lungseg_helpers import cli
+from lungseg_helpers.errors import ScanError, SourceError
+from lungseg_helpers.scans.dicom_headers import CT_STORAGE, group_series, read_headers
+from lungseg_helpers.scans.dicom_labels import RT_STRUCT, SEGMENTATION
+from lungseg_helpers.scans.dicom_series import read_series
+from lungseg_helpers.scans.scan import read_scan
+from lungseg_helpers.sources.dataset_check import check_dataset
+from lungseg_helpers.sources.importing import import_folder
+
+AXIAL = (1, 0, 0, 0, 1, 0)
+ORIGIN = np.array([-190.0, -170.0, -300.0])
+"""Centre of the toy chest's first voxel in mm, LPS."""
+
+
+def dataset(path: Path, kind: str, **attributes: object) -> FileDataset:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = kind, generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
+    data.SOPClassUID, data.SOPInstanceUID = kind, meta.MediaStorageSOPInstanceUID
+    data.PatientID, data.PatientName = "P-7", "Nobody^Known"
+    data.StudyDate = datetime.date(2024, 1, 2).strftime("%Y%m%d")
+    for name, value in attributes.items():
+        setattr(data, name, value)
+    return data
+
+
+def write_series(
+    folder: Path,
+    voxels: np.ndarray | None = None,
+    *,
+    series: str | None = None,
+    number: int = 3,
+    tilt_mm: float = 0.0,
+    rescale: bool = True,
+    plane: tuple[float, ...] = AXIAL,
+    spacing: tuple[float, float, float] = SPACING,
+    change: Callable[[FileDataset, int], None] = lambda data, k: None,
+) -> str:
+    """Write HU voxels (x, y, z) as CT slices, in files whose names say nothing of their order; return the series' UID.
+
+    ``tilt_mm`` is how far each slice lies further along y than the one below.
+    """
+    voxels = toy_volume()[0] if voxels is None else voxels
+    uid = series or generate_uid()
+    folder.mkdir(parents=True, exist_ok=True)
+    row, column = np.reshape(plane, (2, 3)).astype(float)
+    normal = np.cross(row, column)
+    names = np.random.default_rng(number).permutation(voxels.shape[2])
+    for k in range(voxels.shape[2]):
+        path = folder / f"{number}-{names[k]:04}.dcm"
+        data = dataset(path, CT_STORAGE, Modality="CT", SeriesInstanceUID=uid, SeriesNumber=number)
+        data.StudyInstanceUID = data.FrameOfReferenceUID = "1.2.3.4"
+        data.InstanceNumber = k + 1
+        data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        data.ImageOrientationPatient = [float(value) for value in plane]
+        position = ORIGIN + normal * spacing[2] * k + column * tilt_mm * k
+        data.ImagePositionPatient = [f"{value:.6f}" for value in position]
+        data.PixelSpacing, data.SliceThickness = [spacing[1], spacing[0]], spacing[2]
+        pixels = voxels[..., k].T
+        data.Rows, data.Columns = pixels.shape
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
+        signed = pixels.min() < 0 and not rescale
+        data.PixelRepresentation = int(signed)
+        if rescale:
+            data.RescaleIntercept, data.RescaleSlope = -1024, 1
+            pixels = pixels + 1024
+        data.PixelData = pixels.astype("<i2" if signed else "<u2").tobytes()
+        change(data, k)
+        data.save_as(path, enforce_file_format=True)
+    return uid
+
+
+def only_series(folder: Path):
+    (series,), _ = group_series(read_headers(folder)[0])
+    return series
+
+
+def test_unsorted_files_become_the_volume_they_were(tmp_path: Path) -> None:
+    write_series(tmp_path)
+    volume = read_series(only_series(tmp_path))
+    np.testing.assert_array_equal(volume.voxels, toy_volume()[0])
+    assert volume.voxels.dtype == np.int16 and volume.notes == ()
+    np.testing.assert_allclose(volume.affine[:3, :3], np.diag([-4, -4, 6]))
+    np.testing.assert_allclose(volume.affine[:3, 3], ORIGIN * [-1, -1, 1])
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path)))
+    image = reader.Execute()
+    for index in ((0, 0, 0), (95, 3, 39)):
+        left, back, head = image.TransformIndexToPhysicalPoint(index)
+        np.testing.assert_allclose((volume.affine @ [*index, 1])[:3], [-left, -back, head], atol=1e-4)
+
+
+def test_slices_from_head_to_foot_are_the_same_volume(tmp_path: Path) -> None:
+    """Rows from the patient's left to right: the normal points to the feet, and so does the third axis."""
+    hu = toy_volume()[0]
+    write_series(tmp_path, hu, plane=(-1, 0, 0, 0, 1, 0))
+    volume = read_series(only_series(tmp_path))
+    assert nib.aff2axcodes(volume.affine) == ("R", "P", "I")
+    np.testing.assert_array_equal(volume.voxels, hu)
+
+
+def test_several_series_in_one_folder_become_one_case_each(tmp_path: Path) -> None:
+    hu = toy_volume()[0]
+    write_series(tmp_path / "in", hu, number=2)
+    write_series(tmp_path / "in", hu[:, :, ::2], number=5, spacing=(4, 4, 12))
+    (tmp_path / "in" / "readme.txt").write_text("no scan")
+    (tmp_path / "in" / "broken.dcm").write_bytes(b"no DICOM either")
+    cases, lines = import_folder(tmp_path / "in", tmp_path / "out")
+    assert [case.id for case in cases] == ["P-7_s2", "P-7_s5"]
+    assert len(lines) == 1 and "broken.dcm: is no DICOM file" in lines[0]
+    assert [read_scan(case.image).voxels.shape[2] for case in cases] == [40, 20]
+    assert not any(b"Nobody" in case.image.read_bytes() for case in cases)
+    assert check_dataset(tmp_path / "out", workers=1).problems == ()
+
+
+def test_two_orientations_in_one_series_are_kept_apart(tmp_path: Path) -> None:
+    hu = toy_volume()[0]
+    uid = write_series(tmp_path / "in", hu, number=2)
+    coronal = hu.transpose(0, 2, 1)[:, ::-1, :]
+    plane, spacing = (1, 0, 0, 0, 0, -1), (SPACING[0], SPACING[2], SPACING[1])
+    write_series(tmp_path / "in" / "b", coronal, series=uid, number=2, plane=plane, spacing=spacing)
+    cases, lines = import_folder(tmp_path / "in", tmp_path / "out")
+    assert [case.id for case in cases] == ["P-7_s2", "P-7_s2_2"] and lines == []
+    axial, other = (nib.as_closest_canonical(nib.load(case.image)) for case in cases)
+    np.testing.assert_array_equal(np.asarray(axial.dataobj), np.asarray(other.dataobj))
+
+
+def test_localisers_are_left_out_with_a_line(tmp_path: Path) -> None:
+    uid = write_series(tmp_path / "in")
+    few = toy_volume()[0][:, :, :2]
+    write_series(tmp_path / "in", few, series=uid, number=1, plane=(0, 1, 0, 0, 0, -1))
+
+    def mark(data: FileDataset, k: int) -> None:
+        data.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+
+    write_series(tmp_path / "in", few, number=9, change=mark)
+    cases, lines = import_folder(tmp_path / "in", tmp_path / "out")
+    assert len(cases) == 1 and len(lines) == 2
+    assert "localiser" in lines[0] and "2 slices of one orientation" in lines[1]
+
+
+def slice_file(folder: Path, number: int) -> Path:
+    return next(each.path for each in read_headers(folder)[0] if each.header.InstanceNumber == number)
+
+
+def test_a_missing_slice_is_named(tmp_path: Path) -> None:
+    write_series(tmp_path)
+    slice_file(tmp_path, 18).unlink()
+    with pytest.raises(ScanError, match=rf"lacks slice 18 between {slice_file(tmp_path, 17).name}"):
+        read_series(only_series(tmp_path))
+    slice_file(tmp_path, 19).unlink()
+    with pytest.raises(ScanError, match="lacks slice 18, 19 between"):
+        read_series(only_series(tmp_path))
+
+
+def test_slices_at_one_place_or_uneven_are_refused(tmp_path: Path) -> None:
+    write_series(tmp_path / "a")
+    (tmp_path / "a" / "again.dcm").write_bytes(slice_file(tmp_path / "a", 4).read_bytes())
+    with pytest.raises(ScanError, match=r"again.dcm.* at the same place"):
+        read_series(only_series(tmp_path / "a"))
+
+    def push(axis: int) -> Callable[[FileDataset, int], None]:
+        def change(data: FileDataset, k: int) -> None:
+            if k == 20:
+                data.ImagePositionPatient[axis] = float(data.ImagePositionPatient[axis]) + 3.0
+
+        return change
+
+    write_series(tmp_path / "b", change=push(2))
+    with pytest.raises(ScanError, match="unevenly between"):
+        read_series(only_series(tmp_path / "b"))
+    write_series(tmp_path / "c", change=push(0))
+    with pytest.raises(ScanError, match="shifted against each other"):
+        read_series(only_series(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("degrees", [12.0, -20.0])
+def test_a_tilted_gantry_is_set_upright(tmp_path: Path, degrees: float) -> None:
+    """What a tilted scanner sees of a chest that is known at every point lands where it was."""
+    angle = np.deg2rad(degrees)
+    column = np.array([0, np.cos(angle), np.sin(angle)])
+    normal = np.cross([1, 0, 0], column)
+    upright = sitk.GetImageFromArray(toy_volume()[0].transpose(2, 1, 0).astype(np.float32))
+    upright.SetSpacing(SPACING)
+    upright.SetOrigin(ORIGIN.tolist())
+
+    def scanned(grid_affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        index = np.indices(shape).reshape(3, -1)
+        points = grid_affine[:3, :3] @ index + grid_affine[:3, 3:]
+        voxel = (points - ORIGIN[:, None]) / np.array(SPACING)[:, None]
+        from scipy.ndimage import map_coordinates
+
+        hu = toy_volume()[0].astype(np.float32)
+        return map_coordinates(hu, voxel, order=1, cval=-1024).reshape(shape)
+
+    # The table moves along z, so the slices' corners do too, while their planes are tilted.
+    sheared = np.eye(4)
+    sheared[:3, :3] = np.stack([[4, 0, 0], column * 4, [0, 0, 6]], axis=1)
+    sheared[:3, 3] = ORIGIN
+    hu = np.rint(scanned(sheared, SHAPE)).astype(np.int16)
+    step, along = 6 * normal[2], 6 * column[2]
+    write_series(tmp_path, hu, plane=(1, 0, 0, *column), spacing=(4, 4, step), tilt_mm=along)
+    volume = read_series(only_series(tmp_path))
+    assert len(volume.notes) == 1 and f"{abs(degrees):.1f}°" in volume.notes[0]
+    axes = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
+    truth = scanned(np.diag([-1, -1, 1, 1]) @ volume.affine, volume.voxels.shape)
+    inside = truth > -1000
+    error = np.abs(volume.voxels - truth)[inside]
+    assert np.median(error) < 15 and np.percentile(error, 90) < 120
+    naive = np.abs(hu - truth[: SHAPE[0], : SHAPE[1]])[inside[: SHAPE[0], : SHAPE[1]]]
+    assert np.percentile(naive, 90) > 300, "without setting upright the same comparison fails"
+
+
+@pytest.fixture
+def same_locale() -> Iterator[None]:
+    """Put back the locale, which SimpleITK's DICOM writer sets to C for the whole process; its reader does not."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
+
+
+@pytest.mark.parametrize("syntax", ["RLE", "JPEG2000", "JPEGLS"])
+@pytest.mark.usefixtures("same_locale")
+def test_compressed_slices_are_read_without_loss(tmp_path: Path, syntax: str) -> None:
+    write_series(tmp_path)
+    for path in sorted(tmp_path.iterdir()):
+        if syntax == "RLE":
+            data = pydicom.dcmread(path)
+            data.compress(RLELossless)
+            data.save_as(path)
+            continue
+        image = sitk.ReadImage(str(path), sitk.sitkInt16)
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(path))
+        writer.UseCompressionOn()
+        writer.SetCompressor(syntax)
+        writer.Execute(image)
+    syntaxes = {pydicom.dcmread(path).file_meta.TransferSyntaxUID.is_compressed for path in tmp_path.iterdir()}
+    assert syntaxes == {True}
+    np.testing.assert_array_equal(read_series(only_series(tmp_path)).voxels, toy_volume()[0])
+
+
+def test_no_rescale_tags(tmp_path: Path) -> None:
+    hu = toy_volume()[0]
+    write_series(tmp_path / "signed", hu, rescale=False)
+    volume = read_series(only_series(tmp_path / "signed"))
+    np.testing.assert_array_equal(volume.voxels, hu)
+    assert "no rescale tags" in volume.notes[0]
+    write_series(tmp_path / "unsigned", hu + 1024, rescale=False)
+    volume = read_series(only_series(tmp_path / "unsigned"))
+    np.testing.assert_array_equal(volume.voxels, hu)
+    assert "-1024" in volume.notes[0]
+    write_series(tmp_path / "other", hu // 4 + 900, rescale=False)
+    with pytest.raises(ScanError, match="not in HU"):
+        read_series(only_series(tmp_path / "other"))
+
+
+def test_damaged_slices_are_named_and_others_go_on(tmp_path: Path) -> None:
+    write_series(tmp_path / "in" / "a", number=1)
+    write_series(tmp_path / "in" / "b", number=2)
+    path = slice_file(tmp_path / "in" / "b", 8)
+    path.write_bytes(path.read_bytes()[:5000])
+
+    def lose(data: FileDataset, k: int) -> None:
+        if k == 3:
+            del data.ImagePositionPatient
+
+    write_series(tmp_path / "in" / "c", number=3, change=lose)
+    cases, lines = import_folder(tmp_path / "in", tmp_path / "out")
+    assert [case.id for case in cases] == ["P-7_s1"]
+    assert any(f"{path}: is cut short" in line for line in lines)
+    assert any("does not say where its slice lies" in line for line in lines)
+    assert any("lacks slice 4" in line for line in lines)
+    assert all("\n" not in line for line in lines)
+
+
+# labels
+
+
+def circle(centre: tuple[float, float], radius: float, z: float) -> list[float]:
+    angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
+    points = np.stack(
+        [centre[0] + radius * np.cos(angles), centre[1] + radius * np.sin(angles), np.full(90, z)], axis=1
+    )
+    return [float(value) for value in np.round(points, 3).ravel()]
+
+
+def item(**attributes: object) -> Dataset:
+    data = Dataset()
+    for name, value in attributes.items():
+        setattr(data, name, value)
+    return data
+
+
+def write_struct(path: Path, uid: str, names: list[str], shift_z: float = 0.0) -> None:
+    """Outline the toy tumour's slices with a circle of 17.2 mm that has a hole of 6 mm."""
+    centre = (ORIGIN[0] + 26 * 4, ORIGIN[1] + 50 * 4)
+    contours = [
+        item(
+            ContourGeometricType="CLOSED_PLANAR",
+            NumberOfContourPoints=90,
+            ContourData=circle(centre, radius, ORIGIN[2] + 6 * k + shift_z),
+        )
+        for k in (19, 20, 21)
+        for radius in (17.2, 6.0)
+    ]
+    data = dataset(path, RT_STRUCT, Modality="RTSTRUCT", SeriesInstanceUID=generate_uid())
+    data.ReferencedFrameOfReferenceSequence = [
+        item(RTReferencedStudySequence=[item(RTReferencedSeriesSequence=[item(SeriesInstanceUID=uid)])])
+    ]
+    data.StructureSetROISequence = [item(ROINumber=n, ROIName=name) for n, name in enumerate(names)]
+    data.ROIContourSequence = [item(ReferencedROINumber=n, ContourSequence=contours) for n in range(len(names))]
+    data.save_as(path, enforce_file_format=True)
+
+
+def write_segmentation(path: Path, uid: str, label: np.ndarray, name: str = "Tumor") -> None:
+    planes = np.flatnonzero(label.any(axis=(0, 1)))
+    data = dataset(path, SEGMENTATION, Modality="SEG", SeriesInstanceUID=generate_uid())
+    data.ReferencedSeriesSequence = [item(SeriesInstanceUID=uid)]
+    data.SegmentSequence = [item(SegmentNumber=1, SegmentLabel=name)]
+    data.SegmentationType, data.NumberOfFrames = "BINARY", len(planes)
+    data.Rows, data.Columns = label.shape[1], label.shape[0]
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
+    data.BitsAllocated, data.BitsStored, data.HighBit = 1, 1, 0
+    data.SharedFunctionalGroupsSequence = [
+        item(
+            PlaneOrientationSequence=[item(ImageOrientationPatient=list(map(float, AXIAL)))],
+            PixelMeasuresSequence=[item(PixelSpacing=[SPACING[1], SPACING[0]])],
+        )
+    ]
+    data.PerFrameFunctionalGroupsSequence = [
+        item(
+            PlanePositionSequence=[item(ImagePositionPatient=(ORIGIN + np.array([0, 0, 6.0 * k])).tolist())],
+            SegmentIdentificationSequence=[item(ReferencedSegmentNumber=1)],
+        )
+        for k in planes
+    ]
+    frames = label[..., planes].transpose(2, 1, 0).astype(np.uint8)
+    data.PixelData = np.packbits(frames.ravel(), bitorder="little").tobytes()
+    data.save_as(path, enforce_file_format=True)
+
+
+def test_rt_struct_contours_become_the_label(tmp_path: Path) -> None:
+    uid = write_series(tmp_path / "in")
+    write_struct(tmp_path / "in" / "rt.dcm", uid, ["Heart", "GTV-1"])
+    (case,), lines = import_folder(tmp_path / "in", tmp_path / "out")
+    label = read_scan(case.label, "label").voxels
+    assert np.flatnonzero(label.any(axis=(0, 1))).tolist() == [19, 20, 21] and lines == []
+    assert label[..., 20].sum() * 16 == pytest.approx(np.pi * (17.2**2 - 6**2), rel=0.1)
+    assert label[26, 50, 20] == 0, "the inner contour is a hole"
+    np.testing.assert_allclose(np.mean(np.argwhere(label), axis=0), [26, 50, 20], atol=0.1)
+
+
+def test_regions_are_chosen_by_name(tmp_path: Path) -> None:
+    uid = write_series(tmp_path / "in")
+    write_struct(tmp_path / "in" / "rt.dcm", uid, ["Heart"])
+    (case,), lines = import_folder(tmp_path / "in", tmp_path / "none")
+    assert case.label is None and "no region is named like a tumour (Heart)" in lines[0]
+    (case,), lines = import_folder(tmp_path / "in", tmp_path / "heart", regions="^heart$")
+    assert case.label is not None and lines == []
+
+
+def test_dicom_seg_becomes_the_label(tmp_path: Path) -> None:
+    uid = write_series(tmp_path / "in")
+    truth = toy_volume()[1]
+    write_segmentation(tmp_path / "in" / "seg.dcm", uid, truth)
+    (case,), lines = import_folder(tmp_path / "in", tmp_path / "out")
+    np.testing.assert_array_equal(read_scan(case.label, "label").voxels, truth)
+    assert lines == []
+
+
+def test_labels_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    uid = write_series(tmp_path / "in" / "a")
+    write_struct(tmp_path / "in" / "rt.dcm", uid, ["GTV"], shift_z=3.0)
+    write_series(tmp_path / "in" / "b", number=4)
+    write_struct(tmp_path / "in" / "stray.dcm", "1.2.3.999", ["GTV"])
+    (case,), lines = import_folder(tmp_path / "in", tmp_path / "out")
+    assert case.id == "P-7_s4"
+    assert any("rt.dcm: does not lie on the slices" in line for line in lines)
+    assert any("stray.dcm: refers to no series" in line for line in lines)
+
+
+# other files
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha", ".nii.gz"])
+def test_nrrd_mha_and_nifti_files(tmp_path: Path, ending: str) -> None:
+    hu, label = toy_volume()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for array, name in ((hu, "case1_image"), (label * np.uint8(2), "case1_label"), (hu, "case2")):
+        image = sitk.GetImageFromArray(array.transpose(2, 1, 0))
+        image.SetSpacing(SPACING)
+        sitk.WriteImage(image, str(folder / f"{name}{ending}"))
+    (one, two), lines = import_folder(folder, tmp_path / "out", labels={2})
+    assert (one.id, two.id, two.label) == ("case1", "case2", None) and lines == []
+    np.testing.assert_array_equal(read_scan(one.image).voxels, hu)
+    np.testing.assert_array_equal(read_scan(one.label, "label").voxels, label)
+    assert read_scan(one.image).axcodes == ("L", "P", "S")
+    with pytest.raises(SourceError, match=rf"case1_label{ending}.*label values 0, 2") as caught:
+        (folder / f"case2{ending}").unlink()
+        import_folder(folder, tmp_path / "strict")
+    assert "\n" not in str(caught.value) and not (tmp_path / "strict").exists()
+
+
+def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no such folder"):
+        import_folder(tmp_path / "none", tmp_path / "out")
+    (tmp_path / "in").mkdir()
+    with pytest.raises(SourceError, match="holds no scan"):
+        import_folder(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(SourceError, match="is there already"):
+        import_folder(tmp_path / "in", tmp_path)
+    with pytest.raises(SourceError, match="no regular expression"):
+        import_folder(tmp_path / "in", tmp_path / "out", regions="(")
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    uid = write_series(tmp_path / "in")
+    write_segmentation(tmp_path / "in" / "seg.dcm", uid, toy_volume()[1])
+    monkeypatch.setattr(sys, "argv", ["lungseg", "import", str(tmp_path / "in"), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    out, _ = capsys.readouterr()
+    assert not end.value.code and out.strip() == f"1 cases in {tmp_path / 'out'}, 1 of them labelled"

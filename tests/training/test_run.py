@@ -1,0 +1,387 @@
+"""Training learns, stops on nonsense, resumes, and what it writes loads safely."""
+
+import io
+import itertools
+import json
+import pickle
+from dataclasses import replace
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from toy import SHAPE
+
+from lungseg_helpers.dataset.loaders import LungDataModule
+from lungseg_helpers.dataset.split import Split
+from lungseg_helpers.errors import RecipeError, SplitError, TrainingError, WeightsError
+from lungseg_helpers.evaluation.metrics import dice
+from lungseg_helpers.prediction.inference import predict_stack
+from lungseg_helpers.preprocessing.stacks import make_stack
+from lungseg_helpers.recipes import FAITHFUL, get_recipe
+from lungseg_helpers.training import devices
+from lungseg_helpers.training.callbacks import AVERAGING, fullest_slices, moving_average
+from lungseg_helpers.training.devices import choose_precision, loader_workers, pick_device
+from lungseg_helpers.training.run import train
+from lungseg_helpers.training.segmenter import (
+    THRESHOLDS,
+    LungSegmenter,
+    best_threshold,
+    cautious_threshold,
+    patient_dice,
+    warm_cosine,
+)
+from lungseg_helpers.training.weights import average_weights, load_weights
+
+SPLIT = Split(("a",), ("b",), ("c",))
+
+
+@pytest.fixture
+def data(toy_case, toy_recipe):
+    stack = make_stack(toy_case("a"), toy_recipe)
+    return LungDataModule([stack], [stack], toy_recipe)
+
+
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """Keep results the same on every processor: float32 on one thread, whatever would be faster."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setenv("LUNGSEG_PRECISION", "float32")
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_patient_dice_counts_whole_patients_and_leaves_out_empty_ones():
+    scores = patient_dice(torch.tensor([[5.0, 5.0, 0.0], [0.0, 3.0, 4.0], [0.0, 0.0, 0.0]]))
+    assert scores[0] == pytest.approx(10 / 15) and scores[1] == 0 and torch.isnan(scores[2])
+    assert scores.nanmean() == pytest.approx(1 / 3)
+
+
+def test_learns_and_reports_the_dice_of_whole_patients(data, tmp_path):
+    """The Dice that picked the checkpoint equals the metric of the mask that this checkpoint predicts."""
+    data.recipe = data.train_set.recipe = replace(
+        data.recipe, epochs=12, slices_per_epoch=48, learning_rate=1e-2, frame=(40, 56)
+    )
+    data.validation_set.recipe = data.recipe
+    path = train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    network, recipe, split = load_weights(path)
+    assert replace(recipe, threshold=0.5) == data.recipe
+    assert split == {"data": "", "train": ["a"], "validation": ["b"], "test": ["c"]}
+    assert json.loads((tmp_path / "run" / "split.json").read_text()) == split
+    stack = data.validation_set.stacks[0]
+    found = dice(stack.mask, predict_stack(network, recipe, stack) > recipe.threshold)
+    curves = pd.read_csv(tmp_path / "run" / "curves.csv")
+    assert found > 0.6
+    assert found == pytest.approx(curves["validation_dice"].max(), abs=1e-3)
+    assert list(curves["epoch"]) == list(range(12))
+    changed = path.stat().st_mtime_ns
+    assert train(data, SPLIT, tmp_path / "run", "cpu", progress=False).stat().st_mtime_ns == changed, "trained again"
+
+
+def test_the_average_follows_quickly_at_first_and_calmly_later():
+    zero, one = torch.zeros(3), torch.ones(3)
+    assert moving_average(zero, one, torch.tensor(0)).tolist() == pytest.approx([0.9] * 3)
+    assert moving_average(zero, one, torch.tensor(10**6)).tolist() == pytest.approx([1 - AVERAGING] * 3)
+
+
+def test_what_is_validated_and_kept_is_the_average(data, tmp_path):
+    path = train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    kept = load_weights(path)[0].state_dict()
+    moved = [torch.equal(last["current_model_state"][key], value) for key, value in last["state_dict"].items()]
+    assert not all(moved), "the average is the last step's weights"
+    best = torch.load(next((tmp_path / "run" / "checkpoints").glob("best-*.ckpt")), weights_only=True)
+    for key, value in kept.items():
+        torch.testing.assert_close(value, best["state_dict"][f"network.{key}"])
+
+
+def test_threshold_is_the_one_that_suits_the_patients():
+    counts = torch.zeros(len(THRESHOLDS), 2, 3)
+    counts[..., 1:] = 10.0
+    counts[2, 0, 0] = 30.0
+    threshold, value = best_threshold(counts)
+    assert threshold == THRESHOLDS[2] and value == pytest.approx(0.5 * 60 / 80)
+
+
+@pytest.mark.parametrize("patients", [1, 2, 3, 10])
+def test_the_threshold_is_the_highest_that_costs_next_to_nothing(patients):
+    counts = torch.zeros(len(THRESHOLDS), patients, 3)
+    counts[..., 0], counts[..., 1] = 50.0, 20.0
+    assert cautious_threshold(counts) == THRESHOLDS[-1], "none is better: the highest has fewest false alarms"
+    counts[6:, :, 2] += 40  # from 0.7 on every patient loses
+    assert cautious_threshold(counts) == THRESHOLDS[5]
+    counts[4, :, 1] -= 1  # a little better, by less than the tolerance
+    assert cautious_threshold(counts) == THRESHOLDS[5]
+    counts[4, :, 1] -= 9
+    assert cautious_threshold(counts) == THRESHOLDS[4] == best_threshold(counts)[0]
+
+
+def test_two_patients_do_not_make_a_bad_threshold_look_as_good():
+    """What a test for significance would have called no worse: one of two patients loses all at 0.9."""
+    counts = torch.zeros(len(THRESHOLDS), 2, 3)
+    counts[..., 0] = 50.0
+    counts[-1, 0] = torch.tensor([0.0, 0.0, 50.0])
+    assert cautious_threshold(counts) == THRESHOLDS[-2]
+    counts[:, 1] = 0  # a patient without tumour has no say
+    assert cautious_threshold(counts) == THRESHOLDS[-2]
+
+
+def test_resumed_run_equals_an_undisturbed_one(data, tmp_path):
+    data.recipe = replace(data.recipe, epochs=3)
+    whole = load_weights(train(data, SPLIT, tmp_path / "whole", "cpu", progress=False))[0]
+
+    class Cut(Exception):
+        pass
+
+    def cut(self, batch, number):
+        raise Cut
+
+    with pytest.MonkeyPatch.context() as patch:
+        keep = LungSegmenter.training_step
+        patch.setattr(LungSegmenter, "training_step", lambda self, batch, number: (
+            keep if self.current_epoch == 0 else cut)(self, batch, number))
+        with pytest.raises(Cut):
+            train(data, SPLIT, tmp_path / "cut", "cpu", progress=False)
+    resumed = load_weights(train(data, SPLIT, tmp_path / "cut", "cpu", progress=False))[0]
+    for (name, one), two in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, two), name
+    assert (tmp_path / "cut" / "curves.csv").read_text() == (tmp_path / "whole" / "curves.csv").read_text()
+
+
+def test_nonsense_stops_with_a_line(data, tmp_path):
+    data.recipe = replace(data.recipe, learning_rate=1e30)
+    with pytest.raises(TrainingError, match=r"loss became nan.* of the cases a:"):
+        train(data, SPLIT, tmp_path, "cpu", progress=False)
+
+
+def test_schedule_warms_up_and_ends_at_zero():
+    factors = [warm_cosine(step, 100) for step in range(100)]
+    assert factors[0] < factors[4] == 1.0 and factors[-1] < 0.01
+    assert all(a >= b for a, b in itertools.pairwise(factors[5:]))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK nonsense", pickle.dumps({"recipe": 1})], ids=["empty", "zip", "pickle"])
+def test_foreign_weights_are_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "weights.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"weights\.ckpt") as caught:
+        load_weights(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_from_elsewhere_run_no_code(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    torch.save({"recipe": Trap(), "state_dict": {}}, tmp_path / "weights.ckpt")
+    with pytest.raises(WeightsError):
+        load_weights(tmp_path / "weights.ckpt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_missing_gpu_and_unknown_loss_are_named(toy_recipe, monkeypatch):
+    no_gpu(monkeypatch)
+    assert pick_device("auto") == "cpu"
+    for device in ("cuda", "mps"):
+        with pytest.raises(TrainingError, match=f"--device {device}: .*--device cpu"):
+            pick_device(device)
+    with pytest.raises(RecipeError, match="dice_bce"):
+        LungSegmenter(replace(toy_recipe, loss="hinge").to_dict())
+
+
+def no_gpu(monkeypatch, mps=False):
+    """Let torch see no GPU, or Apple's alone."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+def test_precision_is_decided_once_a_process_and_can_be_forced(monkeypatch):
+    no_gpu(monkeypatch)
+    monkeypatch.delenv("LUNGSEG_PRECISION")
+    times = iter([0.1, 1.0])  # bfloat16 is fast; asked again, the stopwatch would run out
+    devices._precision_of.cache_clear()
+    monkeypatch.setattr(devices, "_seconds", lambda dtype: next(times))
+    assert [choose_precision(device) for device in ("cpu", "auto", "cpu")] == ["bf16-mixed"] * 3
+    devices._precision_of.cache_clear()
+    for word, flag in devices.PRECISIONS.items():
+        monkeypatch.setenv("LUNGSEG_PRECISION", word)
+        assert choose_precision("cpu") == flag
+    monkeypatch.setenv("LUNGSEG_PRECISION", "float8")
+    with pytest.raises(TrainingError, match=r"'float8'; use one of: float32, bfloat16"):
+        choose_precision("cpu")
+
+
+def test_a_macs_gpu_is_taken_in_float32_and_a_missing_operator_is_named(toy_case, toy_recipe, monkeypatch):
+    """By a stand-in: torch claims to see the GPU, and the network fails as it would there."""
+    no_gpu(monkeypatch, mps=True)
+    monkeypatch.delenv("LUNGSEG_PRECISION")
+    assert (pick_device(), devices.accelerator(), choose_precision()) == ("mps", "mps", "32-true")
+    said = "The operator 'aten::tumour' is not currently implemented for the MPS device. If you want this op ..."
+    named = r"--device mps: The operator 'aten::tumour' .*use --device cpu, or set "
+    with pytest.raises(TrainingError, match=named), devices.named_operators("mps"):
+        raise NotImplementedError(said)
+    with pytest.raises(NotImplementedError, match="aten"), devices.named_operators("cpu"):
+        raise NotImplementedError(said)
+    # what is counted in float64, which that GPU lacks, stays on the processor
+    module = LungSegmenter(toy_recipe.to_dict(), ["a"])
+    monkeypatch.setattr(LungSegmenter, "device", torch.device("meta"))
+    module.on_validation_epoch_start()
+    assert module.counts.device.type == "cpu"
+
+
+def test_an_older_gpu_that_only_emulates_bfloat16_gets_float16(monkeypatch):
+    monkeypatch.delenv("LUNGSEG_PRECISION")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    devices._precision_of.cache_clear()
+    assert choose_precision("cuda") == "16-mixed"
+    devices._precision_of.cache_clear()
+
+
+def test_a_resumed_run_keeps_its_precision(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("LUNGSEG_PRECISION", "bfloat16")
+    data.recipe = replace(data.recipe, epochs=1)
+    weights = train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    machine = tmp_path / "run" / "machine.json"
+    assert json.loads(machine.read_text()) == {"device": "cpu", "precision": "bf16-mixed"}
+    monkeypatch.delenv("LUNGSEG_PRECISION")
+    monkeypatch.setattr("lungseg_helpers.training.run.choose_precision", lambda device="auto": "32-true")
+    weights.unlink()  # as if it had been interrupted before its end
+    train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    assert json.loads(machine.read_text())["precision"] == "bf16-mixed"
+    monkeypatch.setenv("LUNGSEG_PRECISION", "float32")
+    weights.unlink()
+    train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    assert json.loads(machine.read_text())["precision"] == "32-true", "what is forced is taken"
+
+
+def test_mixed_precision_trains_and_clips(data, tmp_path, monkeypatch):
+    """Lightning refuses to clip for a fused optimiser: the module clips itself, and does clip."""
+    monkeypatch.setenv("LUNGSEG_PRECISION", "bfloat16")
+    norms, clip = [], torch.nn.utils.clip_grad_norm_
+
+    def watched(parameters, most):
+        norms.append(most)
+        return clip(parameters, most)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watched)
+    data.recipe = replace(data.recipe, epochs=1)
+    load_weights(train(data, SPLIT, tmp_path / "run", "cpu", progress=False))
+    assert norms == [1.0] * (data.recipe.slices_per_epoch // data.recipe.batch_size)
+
+
+def test_begins_from_given_weights(data, tmp_path):
+    first = train(data, SPLIT, tmp_path / "first", "cpu", progress=False)
+    data.recipe = replace(data.recipe, learning_rate=1e-12, epochs=1)
+    further = train(data, SPLIT, tmp_path / "further", "cpu", progress=False, start=first)
+    one, two = (load_weights(each)[0].state_dict() for each in (first, further))
+    for name, weight in one.items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(two[name], weight, atol=1e-6, rtol=0)
+    assert load_weights(further)[2]["start"] == {"weights": "weights.ckpt", "data": "", "train": ["a"]}
+
+
+def test_weights_that_saw_the_test_patients_are_refused(data, tmp_path):
+    first = train(data, SPLIT, tmp_path / "first", "cpu", progress=False)
+    with pytest.raises(SplitError, match="trained on a"):
+        train(data, Split(("b",), ("c",), ("a",)), tmp_path / "further", "cpu", progress=False, start=first)
+    elsewhere = Split(("b",), ("c",), ("a",), data="another")
+    train(data, elsewhere, tmp_path / "elsewhere", "cpu", progress=False, start=first)
+
+
+def test_weights_of_another_network_are_refused(data, tmp_path):
+    first = train(data, SPLIT, tmp_path / "first", "cpu", progress=False)
+    data.recipe = replace(data.recipe, widths=(4, 8, 8))
+    with pytest.raises(RecipeError, match="widths"):
+        train(data, SPLIT, tmp_path / "further", "cpu", progress=False, start=first)
+
+
+def test_stops_early_and_keeps_the_best(data, tmp_path):
+    data.recipe = replace(data.recipe, epochs=6, patience=2, keep_best=2, learning_rate=1e-12, schedule="constant")
+    train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    assert len(pd.read_csv(tmp_path / "run" / "curves.csv")) == 3, "one epoch, and two that were no better"
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert len(kept) == 3 and kept[2] == "last.ckpt" and all(name.startswith("best-epoch=") for name in kept[:2])
+
+
+def test_a_run_that_begins_anew_keeps_nothing_of_the_one_before(data, toy_recipe, tmp_path):
+    other = LungDataModule(data.train_set.stacks, data.validation_set.stacks, replace(toy_recipe, seed=1))
+    for each in (other, data):
+        train(each, SPLIT, tmp_path / "run", "cpu", progress=False)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), {"images": 0}).Reload()
+    assert [picture.step for picture in events.Images("a")] == list(range(data.recipe.epochs))
+    assert len(list((tmp_path / "run" / "checkpoints").glob("best-*"))) == data.recipe.keep_best
+
+
+def test_panels_show_ct_truth_and_prediction_in_their_places(data, tmp_path):
+    train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    events = EventAccumulator(str(next((tmp_path / "run" / "tensorboard").rglob("events.*")).parent), {"images": 0})
+    logged = events.Reload().Images("a")
+    assert len(logged) == data.recipe.epochs
+    shown = plt.imread(io.BytesIO(logged[-1].encoded_image_string), format="png")
+    rows, columns = data.recipe.frame
+    assert shown.shape == (rows, 3 * columns, 3)
+    (item,) = fullest_slices(data.validation_set)
+    image, mask, _ = data.validation_set[item]
+    areas = [float(data.validation_set[each][1].sum()) for each in range(len(data.validation_set))]
+    assert areas[item] == max(areas)
+    ct, truth, prediction = (shown[:, part * columns : (part + 1) * columns] for part in range(3))
+    assert np.corrcoef(ct.mean(axis=2).ravel(), image[1].ravel())[0, 1] > 0.99
+    assert np.array_equal(truth[..., 1] > 0.25, mask[0].numpy() > 0.25), "autumn is red for 0 and yellow for 1"
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    module = LungSegmenter(data.recipe.to_dict()).eval()
+    module.load_state_dict(state)
+    with torch.no_grad():
+        probability = module(image[None])[0, 0].sigmoid().numpy()
+    assert np.abs(prediction - mpl.colormaps["hot"](probability)[..., :3]).max() < 0.02
+
+
+def test_loading_processes_follow_the_cores(monkeypatch):
+    for cores, workers in ((1, 0), (2, 0), (8, 1)):
+        monkeypatch.setattr("joblib.cpu_count", lambda cores=cores: cores)
+        assert loader_workers("cpu") == workers
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert loader_workers("auto") == 6
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+@pytest.mark.parametrize("name", FAITHFUL)
+def test_reference_recipes_train_as_they_are_written(toy_case, tmp_path, name, faithful):
+    recipe = replace(
+        get_recipe(name, "laptop", faithful), frame=(32, 32), widths=(4, 8), slices_per_epoch=8, epochs=2, batch_size=4
+    )
+    assert len(make_stack(toy_case("a"), recipe).ct) == SHAPE[2] - 30
+    recipe = replace(recipe, crop="lungs")  # the toy's tumour lies in the slices that are dropped
+    stack = make_stack(toy_case("a"), recipe)
+    path = train(LungDataModule([stack], [stack], recipe), SPLIT, tmp_path / "run", "cpu", progress=False)
+    kept = load_weights(path)[1]
+    assert kept == recipe, "its threshold is its own, not one that validation chose"
+    curves = pd.read_csv(tmp_path / "run" / "curves.csv")
+    best = torch.load(next((tmp_path / "run" / "checkpoints").glob("best-*.ckpt")), weights_only=True)
+    if recipe.watched == "val_loss":
+        assert best["epoch"] == curves["validation_loss"].argmin()
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert "current_model_state" not in last, "no moving average is kept"
+
+
+def test_a_checkpoint_is_a_weights_file_and_weights_can_be_averaged(data, tmp_path):
+    path = train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    network, recipe, roles = load_weights(last)
+    assert recipe == data.recipe and roles == json.loads((tmp_path / "run" / "split.json").read_text())
+    mean = load_weights(average_weights([path, last], tmp_path / "mean.ckpt"))
+    first, second = load_weights(path)[0].state_dict(), network.state_dict()
+    for name, value in mean[0].state_dict().items():
+        torch.testing.assert_close(value, ((first[name].double() + second[name].double()) / 2).to(value.dtype))
+    assert mean[1] == load_weights(path)[1] and mean[2]["averaged"] == [roles]
+    wide = train(
+        LungDataModule(data.train_set.stacks, data.validation_set.stacks, replace(data.recipe, widths=(8, 8, 16))),
+        SPLIT, tmp_path / "wide", "cpu", progress=False,
+    )  # fmt: skip
+    with pytest.raises(WeightsError, match="not weights of one network"):
+        average_weights([path, wide], tmp_path / "mean.ckpt")

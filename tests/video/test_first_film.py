@@ -1,0 +1,43 @@
+"""The first film: a real patient's, or a phantom's where none can be had; made once."""
+
+import os
+
+import imageio_ffmpeg
+import pytest
+
+from lungseg_helpers.errors import SourceError
+from lungseg_helpers.video import first_film as module
+from lungseg_helpers.video.first_film import first_film
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("LUNGSEG_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("LUNGSEG_OUTPUTS", str(tmp_path / "outputs"))
+    return tmp_path
+
+
+def frames(path) -> int:
+    return imageio_ffmpeg.count_frames_and_secs(path)[0]
+
+
+def test_without_a_connection_a_phantom_is_filmed_and_a_line_says_so(folders, monkeypatch, capsys):
+    def fetch(out):
+        raise SourceError("no index answers; check the network")
+
+    monkeypatch.setattr(module, "fetch_real", fetch)
+    path = first_film("cpu")
+    assert path == folders / "outputs" / "videos" / "first_film.mp4" and frames(path) > 50
+    said = capsys.readouterr().err
+    assert "a phantom is made" in said and "no index answers" in said
+    made = path.stat().st_mtime_ns
+    assert first_film("cpu") == path and path.stat().st_mtime_ns == made, "filmed again"
+    os.utime(path, (0, 0))  # older than the weights
+    first_film("cpu")
+    assert path.stat().st_mtime_ns != 0, "new weights, a new film"
+
+
+def test_a_real_patient_is_filmed_where_there_is_one(folders, toy_case, monkeypatch):
+    case = toy_case("patient", "LAS")
+    monkeypatch.setattr(module, "fetch_real", lambda out: case.image.parent.parent)
+    assert frames(first_film("cpu")) == 40, "a frame per slice"
