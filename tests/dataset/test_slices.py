@@ -225,9 +225,9 @@ def test_forked_workers_start_after_opencv_has_used_threads(toy_case, toy_recipe
     code = """
 import sys, cv2, numpy as np
 from pathlib import Path
-from lungseg_helpers.dataset import LungDataModule
-from lungseg_helpers.preprocessing import open_stack
-from lungseg_helpers.recipes import Recipe
+from lungseg_helpers.dataset.loaders import LungDataModule
+from lungseg_helpers.preprocessing.stacks import open_stack
+from lungseg_helpers.recipe import Recipe
 cv2.setNumThreads(4)
 for _ in range(20):  # enough work for OpenCV to start its threads
     cv2.resize(np.zeros((1000, 1000), np.float32), (3000, 3000), interpolation=cv2.INTER_CUBIC)

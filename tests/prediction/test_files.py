@@ -10,7 +10,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 import torch
-from test_importing import write_segmentation, write_series
+from dicoms import write_segmentation, write_series
 from toy import toy_volume
 
 from lungseg_helpers.errors import ScanError, SourceError
