@@ -8,9 +8,17 @@ import importlib
 from .table import keep, markdown
 
 NAMES = (
-    "throughput", "preprocessing", "training", "inference", "laptop", "shipped", "recipes", "nnunet", "ablation",
+    "throughput",
+    "preprocessing",
+    "training",
+    "inference",
+    "laptop",
+    "shipped",
+    "recipes",
+    "nnunet",
+    "ablation",
     "phantom_to_real",
-)  # fmt: skip
+)
 
 
 def main() -> None:

@@ -35,5 +35,14 @@ def rows() -> list[Row]:
     first, last, best = steps["dice"].iloc[0], steps["dice"].iloc[-1], steps.loc[steps["dice"].idxmax()]
     seconds = f"{steps['seconds'].iloc[0]:g} s of training each, one seed"
     note = f"{seconds}; highest after {best['what']!r}: {best['dice']:.2f}"
-    return [Row("ablation: Dice after the last step beside baseline with its mistakes", last, "", first,
-                last / first if first else None, "", note)]  # fmt: skip
+    return [
+        Row(
+            "ablation: Dice after the last step beside baseline with its mistakes",
+            last,
+            "",
+            first,
+            last / first if first else None,
+            "",
+            note,
+        )
+    ]

@@ -125,8 +125,12 @@ def film_plainly(case: Case, path: Path) -> None:
         handles = [ax.plot([], [], **style)[0] for style in (TRUTH, PREDICTION)]
         ax.legend(handles=handles, loc="lower left")
         camera.snap()
-    camera.animate(interval=100).save(path, FFMpegWriter(10, "libx264", extra_args=[*VIDEO_OPTIONS, "-pix_fmt",
-                                      "yuv420p", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2"]))  # fmt: skip
+    camera.animate(interval=100).save(
+        path,
+        FFMpegWriter(
+            10, "libx264", extra_args=[*VIDEO_OPTIONS, "-pix_fmt", "yuv420p", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2"]
+        ),
+    )
     plt.close(figure)
 
 

@@ -99,8 +99,12 @@ def rows() -> list[Row]:
     means = table.groupby("candidate", sort=False).mean(numeric_only=True)
     spread = table.groupby("candidate", sort=False)["dice"].std()
     return [
-        Row(f"laptop: {name}", row["dice"], "Dice",
+        Row(
+            f"laptop: {name}",
+            row["dice"],
+            "Dice",
             note=f"{(table['candidate'] == name).sum()} seeds, sd {spread[name]:.3f}; {100 * row['found']:.0f} % found "
-                 f"by overlap, {row['false_components']:.1f} false per scan")
+            f"by overlap, {row['false_components']:.1f} false per scan",
+        )
         for name, row in means.iterrows()
-    ]  # fmt: skip
+    ]

@@ -59,10 +59,17 @@ def train_on(stacks: list[SliceStack], recipe: Recipe) -> tuple[UNet, float]:
     recipe = replace(recipe, epochs=1, slices_per_epoch=STEPS * recipe.batch_size)
     module = LungSegmenter(recipe.to_dict())
     trainer = pl.Trainer(
-        accelerator="cpu", precision=choose_precision("cpu"), max_epochs=1, gradient_clip_val=1.0, logger=False,
-        limit_val_batches=0, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu",
+        precision=choose_precision("cpu"),
+        max_epochs=1,
+        gradient_clip_val=1.0,
+        logger=False,
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
         callbacks=[ProgressBar(), MovingAverage()],
-    )  # fmt: skip
+    )
     start = time.perf_counter()
     trainer.fit(module, LungDataModule(stacks, [], recipe, loader_workers("cpu")).train_dataloader())
     return module.network.eval(), (time.perf_counter() - start) / 60
@@ -97,7 +104,12 @@ def rows() -> list[Row]:
     note = f"{len(SEEDS)} trainings, {len(table) // len(SEEDS)} patients, {table.minutes.mean():.1f} min each"
     return [
         Row("phantom to real: tumours found", table.lesions_found.mean(), "of 1", target="1", note=note),
-        Row("phantom to real: false components, most in any scan", table.false_components.max(), "", target="at most 6",
-            note=f"mean {table.false_components.mean():.1f}"),
+        Row(
+            "phantom to real: false components, most in any scan",
+            table.false_components.max(),
+            "",
+            target="at most 6",
+            note=f"mean {table.false_components.mean():.1f}",
+        ),
         Row("phantom to real: Dice", table.dice.mean(), "", note="mean; nothing is selected"),
-    ]  # fmt: skip
+    ]

@@ -43,9 +43,7 @@ class PlainDataset(Dataset):
 
     def __init__(self, folder: Path) -> None:
         self.files = sorted(folder.glob("*/data/*.npy"))
-        self.augmenter = iaa.Sequential(
-            [iaa.Affine(scale=(0.85, 1.15), rotate=(-45, 45)), iaa.ElasticTransformation()]
-        )
+        self.augmenter = iaa.Sequential([iaa.Affine(scale=(0.85, 1.15), rotate=(-45, 45)), iaa.ElasticTransformation()])
 
     def __len__(self) -> int:
         return len(self.files)

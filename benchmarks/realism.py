@@ -179,10 +179,13 @@ def summary(found: dict[str, np.ndarray]) -> dict[str, float]:
 def draw_measures(real: dict[str, dict], phantoms: list[dict], path: Path) -> None:
     """Draw each distribution: phantoms as a band of 5th to 95th percentile with their median, patients as lines."""
     panels = [
-        ("lung", LUNG_HU, "lung, HU"), ("soft", SOFT_HU, "soft tissue, HU"), ("tumour", TUMOUR_HU, "tumour, HU"),
-        ("noise power", FREQUENCIES, "noise power, cycles/mm"), ("vessels", DIAMETERS_MM, "spots in the lung, mm"),
+        ("lung", LUNG_HU, "lung, HU"),
+        ("soft", SOFT_HU, "soft tissue, HU"),
+        ("tumour", TUMOUR_HU, "tumour, HU"),
+        ("noise power", FREQUENCIES, "noise power, cycles/mm"),
+        ("vessels", DIAMETERS_MM, "spots in the lung, mm"),
         ("tumour mL", None, "tumour volume, mL"),
-    ]  # fmt: skip
+    ]
     figure, axes = plt.subplots(2, 3, figsize=(11, 6), layout="constrained")
     for axis, (key, edges, title) in zip(axes.flat, panels, strict=True):
         axis.set_title(title, fontsize=10)
@@ -218,9 +221,11 @@ def draw_side_by_side(chests: list[Chest], path: Path, seed: int = 5) -> list[st
         through = int(chest.truth.sum(axis=(1, 2)).argmax())
         low, high = box[0]
         for axis, k, (vmin, vmax) in zip(
-            column, (through, through, int(low + 0.35 * (high - low)), int(low + 0.7 * (high - low))),
-            ((-1350, 150), (-160, 240), (-1350, 150), (-1350, 150)), strict=True,
-        ):  # fmt: skip
+            column,
+            (through, through, int(low + 0.35 * (high - low)), int(low + 0.7 * (high - low))),
+            ((-1350, 150), (-160, 240), (-1350, 150), (-1350, 150)),
+            strict=True,
+        ):
             axis.imshow(chest.ct[k, r0:r1, c0:c1], cmap="gray", vmin=vmin, vmax=vmax, aspect="auto")
             axis.axis("off")
         column[0].set_title(str(number), fontsize=9)

@@ -51,8 +51,13 @@ def draw(table: pd.DataFrame) -> None:
     for place, name in enumerate(names):
         rows = table[table["recipe"] == name]
         ax.plot(rows["dice"], [place] * len(rows), "o", color="#0072B2", label="" if place else "per patient")
-        ax.plot(rows["reported"], [place] * len(rows), "x", color="#D55E00",
-                label="" if place else "as the project reports it")  # fmt: skip
+        ax.plot(
+            rows["reported"],
+            [place] * len(rows),
+            "x",
+            color="#D55E00",
+            label="" if place else "as the project reports it",
+        )
     title = f"Six recipes, {table['seconds'].iloc[0]:g} s of training each"
     ax.set(yticks=range(len(names)), yticklabels=names, xlim=(-0.02, 1), xlabel="Dice", title=title)
     ax.grid(axis="y", color="0.9")
@@ -73,8 +78,22 @@ def rows() -> list[Row]:
     spread = course["dice"].std()
     note = f"{seconds:g} s of training each; mean of {len(course)} seeds, sd {spread:.3f}; best other: {best['recipe']}"
     return [
-        Row("recipes: Dice of course beside the best reference recipe", course["dice"].mean(), "", best["dice"],
-            course["dice"].mean() / best["dice"] if best["dice"] else None, "more by over an sd", note),
-        Row("recipes: real patients' mean Dice, the same", course["real_dice"].mean(), "", others["real_dice"].max(),
-            None, "more", "mean over three patients and the seeds, beside the best of the others"),
-    ]  # fmt: skip
+        Row(
+            "recipes: Dice of course beside the best reference recipe",
+            course["dice"].mean(),
+            "",
+            best["dice"],
+            course["dice"].mean() / best["dice"] if best["dice"] else None,
+            "more by over an sd",
+            note,
+        ),
+        Row(
+            "recipes: real patients' mean Dice, the same",
+            course["real_dice"].mean(),
+            "",
+            others["real_dice"].max(),
+            None,
+            "more",
+            "mean over three patients and the seeds, beside the best of the others",
+        ),
+    ]

@@ -63,7 +63,9 @@ def draw_real(table: pd.DataFrame, masks: dict[Case, Path]) -> None:
         scores = table.loc[case.id]
         row[1].set_title(
             f"{case.id}: Dice {scores['dice']:.2f}, {scores['lesions_found']:.0f} of {scores['lesions']:.0f} found, "
-            f"{scores['false_components']:.0f} false", fontsize=10)  # fmt: skip
+            f"{scores['false_components']:.0f} false",
+            fontsize=10,
+        )
     add_legend(axes[0, 0], True, True)
     figure.savefig(HERE / "shipped.png", dpi=80)
     plt.close(figure)
@@ -79,14 +81,35 @@ def rows() -> list[Row]:
     share = phantoms["large_found"].sum() / phantoms["large_lesions"].sum()
     print(pd.concat([phantoms, real]).round(2).to_string(), file=sys.stderr)
     return [
-        Row("shipped weights: Dice on phantoms", phantoms["dice"].mean(), "", target="at least 0.8",
-            note=f"mean over {len(phantoms)} patients never seen; median {phantoms['dice'].median():.2f}"),
-        Row("shipped weights: tumours over 1 mL found", 100 * share, "%", target="at least 90",
-            note=f"{phantoms['large_found'].sum()} of {phantoms['large_lesions'].sum()}, in phantoms"),
-        Row("shipped weights: false components a phantom", phantoms["false_components"].mean(), "",
-            note=f"median {phantoms['false_components'].median():.0f}"),
-        *(Row(f"shipped weights: Dice on {id}", row["dice"], "", target="mean at least 0.5",
-              note=f"{row['lesions_found']} of {row['lesions']} found, {row['false_components']} false components; "
-                   f"{row['true_ml']:.1f} mL, predicted {row['predicted_ml']:.1f} mL")
-          for id, row in real.iterrows()),
-    ]  # fmt: skip
+        Row(
+            "shipped weights: Dice on phantoms",
+            phantoms["dice"].mean(),
+            "",
+            target="at least 0.8",
+            note=f"mean over {len(phantoms)} patients never seen; median {phantoms['dice'].median():.2f}",
+        ),
+        Row(
+            "shipped weights: tumours over 1 mL found",
+            100 * share,
+            "%",
+            target="at least 90",
+            note=f"{phantoms['large_found'].sum()} of {phantoms['large_lesions'].sum()}, in phantoms",
+        ),
+        Row(
+            "shipped weights: false components a phantom",
+            phantoms["false_components"].mean(),
+            "",
+            note=f"median {phantoms['false_components'].median():.0f}",
+        ),
+        *(
+            Row(
+                f"shipped weights: Dice on {id}",
+                row["dice"],
+                "",
+                target="mean at least 0.5",
+                note=f"{row['lesions_found']} of {row['lesions']} found, {row['false_components']} false components; "
+                f"{row['true_ml']:.1f} mL, predicted {row['predicted_ml']:.1f} mL",
+            )
+            for id, row in real.iterrows()
+        ),
+    ]

@@ -59,10 +59,12 @@ class PlainSlices(Dataset):
     def __init__(self, folder: Path, patch: tuple[int, int]) -> None:
         self.files = sorted(folder.glob("image-*.npy"))
         self.patch = patch
-        self.augmenter = iaa.Sequential([
-            iaa.Affine(scale=(0.85, 1.15), rotate=(-45, 45)),
-            iaa.ElasticTransformation(alpha=(0, 100), sigma=(8, 14), order=1, mode="constant"),
-        ])  # fmt: skip
+        self.augmenter = iaa.Sequential(
+            [
+                iaa.Affine(scale=(0.85, 1.15), rotate=(-45, 45)),
+                iaa.ElasticTransformation(alpha=(0, 100), sigma=(8, 14), order=1, mode="constant"),
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.files)
@@ -188,10 +190,24 @@ def _rows(recipe: Recipe, precision: str | None, *sides: list[float]) -> list[Ro
     note = f"{where}; batch {recipe.batch_size} of {len(recipe.context_mm)} × {recipe.patch[0]} × {recipe.patch[1]}"
     name = "training, gpu profile" if gpu else f"training, laptop profile, {precision}"
     return [
-        Row(f"{name}, slices/s", ours, "1/s", plainly, ours / plainly, "at least 4" if gpu else "at least 2",
-            f"{note}; beside a plain loop in float32"),
-        Row(f"{name}, beside a batch in memory", ours, "1/s", limit, ours / limit, "at least 0.9" if gpu else "",
-            f"{note}; the rest is loading and augmenting"),
+        Row(
+            f"{name}, slices/s",
+            ours,
+            "1/s",
+            plainly,
+            ours / plainly,
+            "at least 4" if gpu else "at least 2",
+            f"{note}; beside a plain loop in float32",
+        ),
+        Row(
+            f"{name}, beside a batch in memory",
+            ours,
+            "1/s",
+            limit,
+            ours / limit,
+            "at least 0.9" if gpu else "",
+            f"{note}; the rest is loading and augmenting",
+        ),
         Row(f"{name}, peak host memory", our_host, "MB", host, host / our_host, "", "the training process, all in"),
         *([Row(f"{name}, peak GPU memory", our_card, "MB", card, card / our_card, "", where)] if gpu else []),
-    ]  # fmt: skip
+    ]

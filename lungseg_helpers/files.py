@@ -64,9 +64,13 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def write_nifti(
-    path: Path, voxels: np.ndarray, affine: np.ndarray | None = None, header: nib.Nifti1Header | None = None,
-    step: float = 1.0, note: str = "",
-) -> Path:  # fmt: skip
+    path: Path,
+    voxels: np.ndarray,
+    affine: np.ndarray | None = None,
+    header: nib.Nifti1Header | None = None,
+    step: float = 1.0,
+    note: str = "",
+) -> Path:
     """Write voxels (x, y, z) as ``.nii`` or ``.nii.gz``, whole or not at all, and return ``path``.
 
     With ``affine``, (4, 4) voxel to RAS mm, it stands as qform and as sform of scanner coordinates. With

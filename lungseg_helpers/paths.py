@@ -49,7 +49,6 @@ def run_dir(data: str | Path | None, recipe: Recipe, long: bool = False) -> Path
     return outputs_dir() / "runs" / f"{dataset_root(data).name}-{recipe.name}-{size}{'-long' if long else ''}"
 
 
-
 def find_trained(data: str | Path | None, recipe: Recipe) -> Path | None:
     """Return the weights that were trained here by this recipe, of the long run where there is one; else None."""
     found = (run_dir(data, recipe, long) / "weights.ckpt" for long in (True, False))

@@ -22,8 +22,6 @@ LONGER = 10
 """How many times as many epochs a long training has."""
 
 
-
-
 @dataclass(frozen=True)
 class Augmentation:
     """How much a training slice is moved, bent and re-scaled. Zero or (1, 1) turns a part off.

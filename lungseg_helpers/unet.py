@@ -67,9 +67,14 @@ class DecoderStage(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, skips: int, outputs: int, dropout: float = 0.0, norm: str = "batch",
+        self,
+        inputs: int,
+        skips: int,
+        outputs: int,
+        dropout: float = 0.0,
+        norm: str = "batch",
         upsampling: str = "bilinear_conv",
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.aligned = upsampling == "bilinear_aligned"
         self.reduce, self.enlarge, raised = nn.Identity(), None, skips
@@ -101,14 +106,20 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, inputs: int = 1, widths: Sequence[int] = (16, 32, 64, 128), dropout: float = 0.0, norm: str = "batch",
-        upsampling: str = "bilinear_conv", initialisation: str = "torch",
-    ) -> None:  # fmt: skip
+        self,
+        inputs: int = 1,
+        widths: Sequence[int] = (16, 32, 64, 128),
+        dropout: float = 0.0,
+        norm: str = "batch",
+        upsampling: str = "bilinear_conv",
+        initialisation: str = "torch",
+    ) -> None:
         super().__init__()
         for what, name, known in (
-            ("norm", norm, NORMS), ("upsampling", upsampling, UPSAMPLINGS),
+            ("norm", norm, NORMS),
+            ("upsampling", upsampling, UPSAMPLINGS),
             ("initialisation", initialisation, INITIALISATIONS),
-        ):  # fmt: skip
+        ):
             if name not in known:
                 raise RecipeError(f"the network's {what} is {name!r}; use one of: {', '.join(known)}")
         self.stride = 2 ** (len(widths) - 1)

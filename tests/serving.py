@@ -54,9 +54,7 @@ def serve(site: Site) -> Iterator[Site]:
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
             self.send_header("Content-Length", str(len(body) - start))
-            self.send_header(
-                "Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream"
-            )
+            self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")
             self.end_headers()
             cut = site.cuts.pop(0) if site.cuts else len(body)
             self.wfile.write(body[start : start + cut])

@@ -47,8 +47,9 @@ def test_histograms_and_spectra_overlap(phantoms, patients, key, least):
 
 def test_noise_of_known_strength_and_spectrum_is_measured():
     rng = np.random.default_rng(3)
-    white = realism.Chest("white", rng.normal(60, 12, (4, 128, 128)).astype(np.float32), np.zeros((4, 128, 128), bool),
-                          (2.0, 1.4, 1.4))  # fmt: skip
+    white = realism.Chest(
+        "white", rng.normal(60, 12, (4, 128, 128)).astype(np.float32), np.zeros((4, 128, 128), bool), (2.0, 1.4, 1.4)
+    )
     power, sd = realism.noise_spectrum(white)
     assert sd == pytest.approx(12, rel=0.15), "the quietest patches are a little quieter than all"
     assert power[2:].std() / power[2:].mean() < 0.1, "white noise has the same power at each frequency"

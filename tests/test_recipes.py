@@ -103,7 +103,7 @@ def test_environment_chooses(monkeypatch):
 @pytest.mark.parametrize(
     "wrong",
     [{"crop": "halves"}, {"context_mm": (3.0,)}, {"tumour_fraction": 1.0}, {"watched": "the sky"}],
-    ids=lambda wrong: next(iter(wrong))
+    ids=lambda wrong: next(iter(wrong)),
 )
 def test_impossible_values_are_refused(wrong):
     with pytest.raises(RecipeError):

@@ -51,9 +51,9 @@ def test_a_missing_wheel_is_named_and_a_marker_leaves_a_pin_out(served, capsys):
     ]
     row = next(line for line in said.splitlines() if "Linux x86-64" in line).split("|")
     assert row[2].strip() == "2 wheels, 2 MB" and row[3].strip() == "1 wheels, 1 MB"
-    served.write_text('pure==1.0\n')
+    served.write_text("pure==1.0\n")
     assert wheels.main() == 0
-    served.write_text('pure==1.1\n')
+    served.write_text("pure==1.1\n")
     assert wheels.main() == 1, "another release is none"
 
 

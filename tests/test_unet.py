@@ -83,9 +83,14 @@ def test_every_variant_of_the_recipes_works(norm, upsampling):
 
 def test_the_recipe_reaches_the_network():
     recipe = replace(
-        get_recipe("course", "laptop"), widths=(4, 8), norm="group", upsampling="transposed", dropout=0.3,
-        context_mm=(0.0,), initialisation="xavier",
-    )  # fmt: skip
+        get_recipe("course", "laptop"),
+        widths=(4, 8),
+        norm="group",
+        upsampling="transposed",
+        dropout=0.3,
+        context_mm=(0.0,),
+        initialisation="xavier",
+    )
     network = build_unet(recipe)
     assert (len(network.encoder), network.encoder[0][0].in_channels) == (2, 1)
     kinds = {type(each) for each in network.modules()}

@@ -30,7 +30,6 @@ LOCK = Path(__file__).resolve().parent.parent / "requirements.lock"
 JSON = "application/vnd.pypi.simple.v1+json"
 
 
-
 def _manylinux(machine: str) -> list[str]:
     """Wheel tags of a Linux with glibc 2.28 (2018) or newer; 2014, 2010 and 1 are older names of 2.17, 2.12 and 2.5."""
     old = [f"manylinux{name}_{machine}" for name in ("2014", "2010", "1")]
@@ -64,10 +63,14 @@ def environment(python: str, platform: str) -> dict[str, str]:
     """Return what markers are judged by on another Python (``"3.14"``) and one of :data:`PLATFORMS`."""
     sys_platform, system, machine, _ = PLATFORMS[platform]
     return {
-        **default_environment(), "python_version": python, "python_full_version": f"{python}.0",
-        "sys_platform": sys_platform, "platform_system": system, "platform_machine": machine,
+        **default_environment(),
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": sys_platform,
+        "platform_system": system,
+        "platform_machine": machine,
         "os_name": "nt" if system == "Windows" else "posix",
-    }  # fmt: skip
+    }
 
 
 def tags(python: str, platform: str) -> list[Tag]:

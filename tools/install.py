@@ -55,8 +55,10 @@ def announce(torch: str, extra: list[str]) -> None:
             if sys.platform == "linux" and "+" not in name:
                 print("this build of torch brings Nvidia's libraries, some 2 to 3 GB more.")
                 if not shutil.which("nvidia-smi"):
-                    print("There is no Nvidia GPU here: 'make run TORCH_INDEX=ADDRESS', with the address of PyTorch's "
-                          "CPU index (from its Get Started page), takes a far smaller one.")  # fmt: skip
+                    print(
+                        "There is no Nvidia GPU here: 'make run TORCH_INDEX=ADDRESS', with the address of PyTorch's "
+                        "CPU index (from its Get Started page), takes a far smaller one."
+                    )
     except (OSError, ValueError, KeyError) as error:
         print(f"how much there is to download cannot be told ({error})")
     print("a few minutes, by the connection …", flush=True)

@@ -111,9 +111,12 @@ def keep(path: Path, name: str, seconds: float, peak_mb: float) -> None:
     """Put one step's figures into the file of times, beside what it holds of the others."""
     kept = json.loads(path.read_text()) if path.is_file() else {"steps": {}}
     kept["machine"] = {
-        "processor": platform.processor() or platform.machine(), "cores": cores(),
-        "device": pick_device(), "precision": choose_precision(), "python": platform.python_version(),
-    }  # fmt: skip
+        "processor": platform.processor() or platform.machine(),
+        "cores": cores(),
+        "device": pick_device(),
+        "precision": choose_precision(),
+        "python": platform.python_version(),
+    }
     kept["steps"][name] = {"seconds": round(seconds, 1), "peak_mb": round(peak_mb)}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1) + "\n")
@@ -125,8 +128,10 @@ def run(times: Path) -> int:
     count = 2 + len(numbered())
     for number, step in enumerate(steps(), start=1):
         so_far = f"{minutes(time.perf_counter() - begun)} so far"
-        print(f"[{number}/{count}] {step.words}: {'done already' if step.done else f'{usually(step.name)}; {so_far}'}",
-              flush=True)  # fmt: skip
+        print(
+            f"[{number}/{count}] {step.words}: {'done already' if step.done else f'{usually(step.name)}; {so_far}'}",
+            flush=True,
+        )
         if step.done:
             skipped = True
             continue

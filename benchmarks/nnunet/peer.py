@@ -110,9 +110,14 @@ def predict_peer(trainer: Any, cases: Sequence[Case], folder: Path, device: str)
     trainer.set_deep_supervision_enabled(False)
     trainer.network.eval()
     predictor.manual_initialization(
-        trainer.network, trainer.plans_manager, trainer.configuration_manager, [trainer.network.state_dict()],
-        trainer.dataset_json, "nnUNetTrainer", trainer.inference_allowed_mirroring_axes,
-    )  # fmt: skip
+        trainer.network,
+        trainer.plans_manager,
+        trainer.configuration_manager,
+        [trainer.network.state_dict()],
+        trainer.dataset_json,
+        "nnUNetTrainer",
+        trainer.inference_allowed_mirroring_axes,
+    )
     Path(folder).mkdir(parents=True, exist_ok=True)
     wanted = [str(Path(folder) / f"{case.id}{MASK}") for case in cases]
     predictor.predict_from_files_sequential([[str(case.image)] for case in cases], wanted)

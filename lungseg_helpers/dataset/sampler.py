@@ -23,9 +23,14 @@ class OversamplingSampler(WeightedRandomSampler):
     """
 
     def __init__(
-        self, weights: np.ndarray, draws: int, seed: int, rank: int = 0, world: int = 1,
+        self,
+        weights: np.ndarray,
+        draws: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
         repeated: tuple[int, int] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(weights.tolist(), draws, generator=torch.Generator())
         self.seed, self.epoch = seed, 0
         self.rank, self.world = rank, world

@@ -112,13 +112,3 @@ class SliceDataset(Dataset):
         image = recipe.intensity(follow(hu, where, recipe.border_hu, window))
         share = np.zeros((1, *size), np.uint8) if share is None else follow(share[None], where, 0, nearest=True)
         return vary_intensity(image, settings, rng) if settings else image, share
-
-
-
-
-
-
-
-
-
-

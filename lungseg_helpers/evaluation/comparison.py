@@ -88,10 +88,18 @@ def steps_per_second(data: LungDataModule, device: str = "auto") -> float:
     recipe = replace(data.recipe, slices_per_epoch=(WARM_UP + MEASURED) * data.recipe.batch_size, epochs=1)
     short = LungDataModule(data.train_set.stacks, data.validation_set.stacks, recipe, data.workers)
     trainer = pl.Trainer(
-        accelerator=accelerator(device), devices=1, precision=choose_precision(device),
-        max_epochs=1, limit_val_batches=0, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, gradient_clip_val=1.0, callbacks=[clock],
-    )  # fmt: skip
+        accelerator=accelerator(device),
+        devices=1,
+        precision=choose_precision(device),
+        max_epochs=1,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        gradient_clip_val=1.0,
+        callbacks=[clock],
+    )
     trainer.fit(LungSegmenter(recipe.to_dict()), short)
     return (len(clock.ends) - WARM_UP) / (clock.ends[-1] - clock.ends[WARM_UP - 1])
 

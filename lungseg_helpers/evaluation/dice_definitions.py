@@ -35,8 +35,9 @@ def slices_soft(patients: Sequence[Patient]) -> float:
     Without any ε, so a slice without tumour scores 0 whatever is predicted: a perfect
     network reaches the share of slices that hold tumour.
     """
-    return float(np.mean([soft_dice(p, t) for probability, truth in patients
-                          for p, t in zip(probability, truth, strict=True)]))  # fmt: skip
+    return float(
+        np.mean([soft_dice(p, t) for probability, truth in patients for p, t in zip(probability, truth, strict=True)])
+    )
 
 
 def pooled_soft(patients: Sequence[Patient]) -> float:

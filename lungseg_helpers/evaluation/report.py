@@ -51,10 +51,24 @@ def draw_volumes(ax: plt.Axes, table: pd.DataFrame) -> None:
     missed = known["predicted_ml"] == 0
     ax.plot(limits, limits, color="0.6", linewidth=1, label="as large as the truth")
     ax.scatter(known["true_ml"][~missed], known["predicted_ml"][~missed], s=16, color="#0072B2", label="a patient")
-    ax.scatter(known["true_ml"][missed], np.full(missed.sum(), least), s=24, marker="v", color="#D55E00",
-               label="nothing predicted", clip_on=False)  # fmt: skip
-    ax.set(xscale="log", yscale="log", xlim=limits, ylim=limits, xlabel="true volume (mL)",
-           ylabel="predicted volume (mL)", title="Tumour volume a patient")  # fmt: skip
+    ax.scatter(
+        known["true_ml"][missed],
+        np.full(missed.sum(), least),
+        s=24,
+        marker="v",
+        color="#D55E00",
+        label="nothing predicted",
+        clip_on=False,
+    )
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlim=limits,
+        ylim=limits,
+        xlabel="true volume (mL)",
+        ylabel="predicted volume (mL)",
+        title="Tumour volume a patient",
+    )
     ax.legend(fontsize=8)
 
 

@@ -87,23 +87,7 @@ def evaluate_pairs(pairs: dict[str, tuple[Path, Path]], progress: bool = False) 
     return Evaluation(score_table(rows), pd.DataFrame(found, columns=["case", "ml", "found"]), problems)
 
 
-
-
-
-
 def score_table(rows: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Return one row a patient, indexed by ``case``, sorted, with the columns of :data:`COLUMNS`."""
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS))
     return table.rename_axis("case").sort_index()
-
-
-
-
-
-
-
-
-
-
-
-

@@ -120,8 +120,9 @@ def _muscle_thickness(canvas: Canvas, patient: Patient) -> np.ndarray:
     return thick + (2.2 * patient.muscle + 12) * girdle * np.clip((y + 75) / 40, 0, 1) * (0.7 + 0.6 * flank)
 
 
-def _paint_surroundings(canvas: Canvas, patient: Patient, skin: np.ndarray, waves: np.ndarray,
-                        rng: np.random.Generator) -> None:  # fmt: skip
+def _paint_surroundings(
+    canvas: Canvas, patient: Patient, skin: np.ndarray, waves: np.ndarray, rng: np.random.Generator
+) -> None:
     """The scanner's table under the patient, and folds of a gown or blanket in the air above."""
     x, y = canvas.x[None], canvas.y[None]
     back = float(patient.cage_back(np.array(0.4 * patient.height))) + 24 + 0.6 * patient.fat + patient.muscle

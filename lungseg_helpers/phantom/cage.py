@@ -21,8 +21,9 @@ def cage_distance(canvas: Canvas, patient: Patient, rng: np.random.Generator) ->
     them at the apex. Broad waves make every chest a little crooked.
     """
     z = canvas.z[:, None, None]
-    width, front, back = (f(z).astype(np.float32) for f in
-                          (patient.cage_half_width, patient.cage_front, patient.cage_back))  # fmt: skip
+    width, front, back = (
+        f(z).astype(np.float32) for f in (patient.cage_half_width, patient.cage_front, patient.cage_back)
+    )
     # Each half-chest is widest a bit nearer to the midline than its own middle.
     half, depth = 0.58 * width, (back - front) / 2
     x = np.abs(canvas.x[None]) - (width - half)
@@ -68,8 +69,14 @@ def paint_ribs(canvas: Canvas, patient: Patient, cage: np.ndarray, rng: np.rando
     paint_bone(canvas, shell, distance, cortex + grain, marrow + 0.3 * grain, 1.3)
 
 
-def paint_bone(canvas: Canvas, where: tuple, distance: np.ndarray, cortex: np.ndarray | float,
-               marrow: np.ndarray | float, thickness: float) -> None:  # fmt: skip
+def paint_bone(
+    canvas: Canvas,
+    where: tuple,
+    distance: np.ndarray,
+    cortex: np.ndarray | float,
+    marrow: np.ndarray | float,
+    thickness: float,
+) -> None:
     """Paint cortical bone and marrow inside it over selected voxels: ``where`` indexes the canvas."""
     hu = canvas.hu[where]
     hu += canvas.cover(distance) * (cortex - hu)
@@ -145,7 +152,8 @@ def paint_girdle(canvas: Canvas, patient: Patient, cage: np.ndarray, rng: np.ran
              (side * 115, spine_top + 30, 0.95 * h + lift), (side * 150, spine_top + 55, h + lift)],
             [9, 5.5, 5.5, 6])  # fmt: skip
         head, head_radii = smooth_path(
-            [(side * 158, spine_top + 62, h + lift - 5), (side * 172, spine_top + 60, h + lift + hand)], [21, 13])
+            [(side * 158, spine_top + 62, h + lift - 5), (side * 172, spine_top + 60, h + lift + hand)], [21, 13]
+        )
         for points, r in ((path, radii), (head, head_radii)):
             canvas.blend(*tubes(canvas, points, r, 1.5), 700.0)
             canvas.blend(*tubes(canvas, points, np.maximum(r - 2, 1), 1.5), 160.0)

@@ -68,14 +68,12 @@ class Canvas:
 
     def box(self, low: tuple[float, float, float], high: tuple[float, float, float]) -> Box:
         """The smallest block of voxels that holds the patient box ``low`` … ``high`` (x, y, z mm)."""
-        corners = np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1])
-                            for z in (low[2], high[2])])  # fmt: skip
+        corners = np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])
         index = self.index(corners)
         first = np.floor(index.min(axis=0)).astype(int)
         last = np.ceil(index.max(axis=0)).astype(int) + 1
         return tuple(
-            slice(min(max(f, 0), n), max(min(b, n), 0))
-            for f, b, n in zip(first, last, self.shape, strict=True)
+            slice(min(max(f, 0), n), max(min(b, n), 0)) for f, b, n in zip(first, last, self.shape, strict=True)
         )  # type: ignore[return-value]
 
     def around(self, centre: np.ndarray, reach: float) -> Box:
@@ -102,8 +100,9 @@ class Canvas:
         view += cover * (hu - view)
 
 
-def ellipsoid(x: np.ndarray, y: np.ndarray, z: np.ndarray, centre: tuple[float, float, float],
-              radii: tuple[float, float, float]) -> np.ndarray:  # fmt: skip
+def ellipsoid(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray, centre: tuple[float, float, float], radii: tuple[float, float, float]
+) -> np.ndarray:
     """Approximate signed distance in mm to an axis-parallel ellipsoid (exact for a sphere at its edge)."""
     scaled = ((x - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2
     scaled = np.sqrt(scaled + ((z - centre[2]) / radii[2]) ** 2)
@@ -231,8 +230,9 @@ def _add_dust(canvas: Canvas, cover: np.ndarray, index: np.ndarray, radii: np.nd
     cover += total.reshape(cover.shape).astype(np.float32)
 
 
-def smooth_path(corners: list[tuple[float, float, float]], radii: list[float] | float,
-                step: float = 1.5) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def smooth_path(
+    corners: list[tuple[float, float, float]], radii: list[float] | float, step: float = 1.5
+) -> tuple[np.ndarray, np.ndarray]:
     """Points (n, 3) every ``step`` mm along a rounded polygon through ``corners``, and their radii (n,)."""
     points = np.array(corners, float)
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])

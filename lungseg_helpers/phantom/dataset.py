@@ -35,9 +35,13 @@ STALE_SECONDS = 600
 
 
 def write_dataset(
-    out: Path, cases: int = PHANTOMS, unlabelled: int = UNLABELLED_PHANTOMS, seed: int = 2026, matrix: int = 256,
+    out: Path,
+    cases: int = PHANTOMS,
+    unlabelled: int = UNLABELLED_PHANTOMS,
+    seed: int = 2026,
+    matrix: int = 256,
     workers: int | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write ``cases`` labelled and ``unlabelled`` further phantoms to ``out`` as a Decathlon data set.
 
     The files are the same for any number of ``workers`` (default: one a core). A killed
@@ -49,8 +53,10 @@ def write_dataset(
     """
     out = Path(out)
     if cases < 1 or unlabelled < 0:
-        raise SourceError(f"phantom set {out}: cannot make {cases} labelled and {unlabelled} unlabelled cases; "
-                          "ask for at least 1 and 0")  # fmt: skip
+        raise SourceError(
+            f"phantom set {out}: cannot make {cases} labelled and {unlabelled} unlabelled cases; "
+            "ask for at least 1 and 0"
+        )
     for folder in FOLDERS:
         try:
             (out / folder).mkdir(parents=True, exist_ok=True)
@@ -71,10 +77,14 @@ def write_dataset(
     for _ in tqdm(made, total=len(todo), desc="phantoms", unit="case", disable=not todo):
         pass
     text = dataset_json(
-        "Lung phantoms", "Digital thorax phantoms with lung tumours, in the layout of Task06_Lung. Not patients.",
-        names[:cases], names[cases:], reference="lungseg phantom", licence="the licence of the course",
+        "Lung phantoms",
+        "Digital thorax phantoms with lung tumours, in the layout of Task06_Lung. Not patients.",
+        names[:cases],
+        names[cases:],
+        reference="lungseg phantom",
+        licence="the licence of the course",
         release=f"phantom version {VERSION}",
-    )  # fmt: skip
+    )
     with _disk_errors(out / "dataset.json"), written_whole(out / "dataset.json") as partial:
         partial.write_text(text, encoding="utf-8")
     return out
@@ -136,5 +146,6 @@ def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SourceError(f"phantom {path}: cannot be written ({error.strerror}); free some space or choose "
-                          "another folder") from error  # fmt: skip
+        raise SourceError(
+            f"phantom {path}: cannot be written ({error.strerror}); free some space or choose another folder"
+        ) from error

@@ -39,8 +39,9 @@ def paint_bone_islands(canvas: Canvas, rng: np.random.Generator) -> None:
         canvas.paint(box, ellipsoid(*canvas.mesh(box), tuple(centre), (rng.uniform(1, 3),) * 3), rng.uniform(600, 1100))
 
 
-def paint_lung_findings(canvas: Canvas, patient: Patient, lungs: Lungs, cage: np.ndarray,
-                        rng: np.random.Generator) -> None:  # fmt: skip
+def paint_lung_findings(
+    canvas: Canvas, patient: Patient, lungs: Lungs, cage: np.ndarray, rng: np.random.Generator
+) -> None:
     """Granulomas, tiny nodules, bullae, atelectasis, scars, infiltrates and effusion, each in some patients."""
     for _ in range(rng.poisson(0.8)):
         _spot(canvas, lungs.draw_point(canvas, rng, 2.0), rng.uniform(1.3, 4.0), rng.uniform(300, 1300), rng)

@@ -34,8 +34,9 @@ class Lungs:
         return canvas.point(index)[0]
 
 
-def shape_lungs(canvas: Canvas, patient: Patient, cage: np.ndarray, dome: np.ndarray, between: np.ndarray,
-                rng: np.random.Generator) -> Lungs:  # fmt: skip
+def shape_lungs(
+    canvas: Canvas, patient: Patient, cage: np.ndarray, dome: np.ndarray, between: np.ndarray, rng: np.random.Generator
+) -> Lungs:
     """The lungs are what cage, diaphragm and mediastinum leave, divided by wavy fissures."""
     # Where the patient breathed during the scan, the diaphragm is smeared along z.
     steep = 0.75 if rng.random() < 0.7 else rng.uniform(0.2, 0.5)
@@ -133,8 +134,9 @@ def paint_fissures(canvas: Canvas, lungs: Lungs, rng: np.random.Generator) -> No
     canvas.blend(box, share * np.float32(rng.uniform(0.04, 0.14)), 0.0)
 
 
-def paint_all_lungs(canvas: Canvas, patient: Patient, lungs: Lungs, heart: np.ndarray,
-                    rng: np.random.Generator) -> np.ndarray:  # fmt: skip
+def paint_all_lungs(
+    canvas: Canvas, patient: Patient, lungs: Lungs, heart: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Parenchyma, fissures, vessels and bronchi in turn; return the vessels' coverage (0…1 a voxel)."""
     paint_parenchyma(canvas, patient, lungs, rng)
     paint_fissures(canvas, lungs, rng)

@@ -71,8 +71,9 @@ def _half_widths(canvas: Canvas, patient: Patient) -> np.ndarray:
     return np.where(behind > 0, column, half)[:, :, None].astype(np.float32)
 
 
-def paint_mediastinum(canvas: Canvas, patient: Patient, cage: np.ndarray,
-                      rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def paint_mediastinum(
+    canvas: Canvas, patient: Patient, cage: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Paint heart and vessels in fat.
 
     Returns two signed distances in mm (slice, row, column), negative inside: to the whole

@@ -35,8 +35,9 @@ def diaphragm_height(canvas: Canvas, patient: Patient, rng: np.random.Generator)
     return (dome + 2.5 * smooth_field(rng, canvas, 45)[0]).astype(np.float32)
 
 
-def paint_abdomen(canvas: Canvas, patient: Patient, cage: np.ndarray, dome: np.ndarray,
-                  rng: np.random.Generator) -> None:  # fmt: skip
+def paint_abdomen(
+    canvas: Canvas, patient: Patient, cage: np.ndarray, dome: np.ndarray, rng: np.random.Generator
+) -> None:
     """Fill the cage below the diaphragm."""
     top = int(np.searchsorted(canvas.z, float(dome.max()) + 8))
     if top == 0:

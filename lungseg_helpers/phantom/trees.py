@@ -38,8 +38,7 @@ class Tree:
         return Tree(*moved, ratio * self.radius[keep])
 
 
-def grow(root: np.ndarray, toward: np.ndarray, goals: np.ndarray, tip_radius: float,
-         rng: np.random.Generator) -> Tree:  # fmt: skip
+def grow(root: np.ndarray, toward: np.ndarray, goals: np.ndarray, tip_radius: float, rng: np.random.Generator) -> Tree:
     """Grow a tree from ``root`` (3,), leaving in direction ``toward`` (3,), to all ``goals`` (n, 3), mm.
 
     Every branch heads for the middle of its goals, stops part of the way, splits its goals
@@ -75,8 +74,9 @@ def _sums(group: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.stack([np.bincount(group, column) for column in values.T], 1)
 
 
-def _split(away: np.ndarray, group: np.ndarray, count: np.ndarray, along: np.ndarray,
-           rng: np.random.Generator) -> np.ndarray:  # fmt: skip
+def _split(
+    away: np.ndarray, group: np.ndarray, count: np.ndarray, along: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Which of two branches (0 or 1) each goal follows: cut where a group is widest across its branch."""
     across = away - (away * along[group]).sum(1, keepdims=True) * along[group]
     spread = np.stack([_sums(group, across * across[:, [axis]]) for axis in range(3)], 1)

@@ -70,8 +70,9 @@ def _draw_one(rng: np.random.Generator, volume: float) -> Tumour:
     return Tumour(volume, kind, site, core, rim, float(rng.uniform(0.8, 3.0)), float(rng.uniform(0.0, 1.3)))
 
 
-def _draw_centre(canvas: Canvas, tumour: Tumour, lungs: Lungs, cage: np.ndarray, vessels: np.ndarray,
-                 rng: np.random.Generator) -> np.ndarray:  # fmt: skip
+def _draw_centre(
+    canvas: Canvas, tumour: Tumour, lungs: Lungs, cage: np.ndarray, vessels: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Pick the tumour's centre (x, y, z) mm among the voxels that suit its site."""
     radius = tumour.radius
     coarse = (slice(None, None, 2), slice(None, None, 3), slice(None, None, 3))
@@ -92,8 +93,15 @@ def _draw_centre(canvas: Canvas, tumour: Tumour, lungs: Lungs, cage: np.ndarray,
     return canvas.point(index)[0]
 
 
-def paint_tumour(canvas: Canvas, label: np.ndarray, tumour: Tumour, lungs: Lungs, cage: np.ndarray,
-                 vessels: np.ndarray, rng: np.random.Generator) -> None:  # fmt: skip
+def paint_tumour(
+    canvas: Canvas,
+    label: np.ndarray,
+    tumour: Tumour,
+    lungs: Lungs,
+    cage: np.ndarray,
+    vessels: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
     """Paint one tumour and mark it in ``label`` (slice, row, column).
 
     The shape is a random field g around the centre; the label is the level set g < c that
@@ -145,8 +153,9 @@ def paint_tumour(canvas: Canvas, label: np.ndarray, tumour: Tumour, lungs: Lungs
         canvas.blend(box, 0.8 * canvas.cover(2.0 - 1.2 * spots, 1.0) * (shape < -2), -800.0)
 
 
-def _paint_spicules(canvas: Canvas, box: tuple, tumour: Tumour, place: tuple, lungs: Lungs,
-                    rng: np.random.Generator) -> None:  # fmt: skip
+def _paint_spicules(
+    canvas: Canvas, box: tuple, tumour: Tumour, place: tuple, lungs: Lungs, rng: np.random.Generator
+) -> None:
     """Thin strands that radiate from the tumour into the lung and taper to nothing."""
     px, py, pz = place
     share = np.zeros(np.broadcast_shapes(px.shape, pz.shape), np.float32)

@@ -29,6 +29,7 @@ from .inference import Prediction, predict_case
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 
+
 @dataclass(frozen=True)
 class Written:
     """The files of one prediction: ``mask``, and where they were asked for or belong to it, the others."""
@@ -74,9 +75,15 @@ def scans_of(paths: Sequence[str | Path]) -> tuple[list[Case | Found], list[str]
 
 
 def predict_cases(
-    network: UNet, recipe: Recipe, scans: Sequence[Case | Found], folder: Path, device: str = "cpu",
-    progress: bool = True, flips: bool = False, probability: bool = False,
-) -> Iterator[tuple[Case | Found, Written | Exception]]:  # fmt: skip
+    network: UNet,
+    recipe: Recipe,
+    scans: Sequence[Case | Found],
+    folder: Path,
+    device: str = "cpu",
+    progress: bool = True,
+    flips: bool = False,
+    probability: bool = False,
+) -> Iterator[tuple[Case | Found, Written | Exception]]:
     """Segment scans one after the other and write what is found; one that fails is yielded as its exception.
 
     ``flips`` as in :func:`~lungseg_helpers.prediction.inference.predict_stack`; with ``probability`` the
@@ -133,10 +140,6 @@ def _write(found: Prediction, scan: Case | Found, folder: Path) -> Written:
 
         segmentation = save_segmentation(found.mask, found.scan.affine, scan.series, folder / f"{scan.id}{MASK}.dcm")
     return Written(mask, probability, segmentation)
-
-
-
-
 
 
 def save_mask(mask: np.ndarray, scan: Scan, path: Path, step: float = 1.0) -> Path:

@@ -49,9 +49,14 @@ class Prediction:
 
 
 def predict_stack(
-    network: UNet, recipe: Recipe, stack: SliceStack, device: str = "cpu", batch_size: int | None = None,
-    progress: bool = False, flips: bool = False,
-) -> np.ndarray:  # fmt: skip
+    network: UNet,
+    recipe: Recipe,
+    stack: SliceStack,
+    device: str = "cpu",
+    batch_size: int | None = None,
+    progress: bool = False,
+    flips: bool = False,
+) -> np.ndarray:
     """Return the tumour probability of every pixel of a stack: float32 (slice, row, column).
 
     With ``flips`` each slice is also looked at with left and right exchanged, and the two
@@ -83,9 +88,14 @@ def _batch(stack: SliceStack, indices: range, recipe: Recipe, frame: tuple[int, 
 
 
 def predict_case(
-    network: UNet, recipe: Recipe, case: Case, device: str = "cpu", progress: bool = False, flips: bool = False,
+    network: UNet,
+    recipe: Recipe,
+    case: Case,
+    device: str = "cpu",
+    progress: bool = False,
+    flips: bool = False,
     probability: bool = False,
-) -> Prediction:  # fmt: skip
+) -> Prediction:
     """Read one scan and segment it. Raises :class:`ScanError` where the scan cannot be used.
 
     ``flips`` as in :func:`predict_stack`; ``probability`` asks for the probabilities beside the mask.

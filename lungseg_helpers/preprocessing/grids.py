@@ -55,8 +55,6 @@ class Grid:
         return float(np.prod(self.scan_spacing)) / 1000
 
 
-
-
 def make_grid(
     ct: np.ndarray,
     spacing: tuple[float, float, float],

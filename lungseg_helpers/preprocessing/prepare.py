@@ -44,8 +44,6 @@ def is_current(folder: Path, case: Case, recipe: Recipe) -> bool:
         return False
 
 
-
-
 def _prepare_one(case: Case, recipe: Recipe, folder: Path) -> str | None:
     """Prepare one case; return a fault of its files as a line instead of raising, so that others go on."""
     try:

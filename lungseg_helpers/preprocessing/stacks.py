@@ -31,7 +31,6 @@ LAYOUT = 4
 """Raised when what is written below changes, so that older stacks are made again."""
 
 
-
 @dataclass(frozen=True)
 class SliceStack:
     """One prepared patient. ``ct`` (int16, HU) and ``share`` (uint8 or None) have shape (slice, row, column).
@@ -56,10 +55,6 @@ class SliceStack:
     def tumour_slices(self) -> list[int]:
         """Indices of the slices that hold tumour; known without reading the mask."""
         return self.info["tumour_slices"]
-
-
-
-
 
 
 def make_stack(case: Case, recipe: Recipe) -> SliceStack:
@@ -114,12 +109,6 @@ def settings(recipe: Recipe) -> dict[str, Any]:
     return {"layout": LAYOUT, **{key: values[key] for key in keys}}
 
 
-
-
-
-
-
-
 def stacks_dir(root: Path, recipe: Recipe) -> Path:
     """Return the folder that holds a data set's stacks under these settings, beside the data set itself."""
     digest = hashlib.sha256(json.dumps(settings(recipe), sort_keys=True).encode()).hexdigest()[:8]
@@ -158,8 +147,6 @@ def save_stack(stack: SliceStack, folder: Path) -> Path:
     return target
 
 
-
-
 def open_stack(folder: Path) -> SliceStack:
     """Open a prepared patient as memory maps; :class:`StackError` where it is missing or incomplete."""
     folder = Path(folder)
@@ -177,11 +164,3 @@ def open_stack(folder: Path) -> SliceStack:
     except (OSError, ValueError, KeyError) as error:
         raise StackError(f"{folder}: not a complete slice stack ({error}); run 'lungseg prepare' again") from error
     return SliceStack(info["id"], ct, share, grid, info)
-
-
-
-
-
-
-
-

@@ -30,11 +30,6 @@ SHIFT_TOLERANCE = 0.5
 """Pixels by which slices may slide sideways over a whole stack before that is a gantry tilt."""
 
 
-
-
-
-
-
 @dataclass(frozen=True)
 class Volume:
     """A series as a volume: ``voxels`` (x, y, z) int16 or float32 in HU, ``affine`` (4, 4) to RAS mm, what was done."""
@@ -42,12 +37,6 @@ class Volume:
     voxels: np.ndarray
     affine: np.ndarray
     notes: tuple[str, ...]
-
-
-
-
-
-
 
 
 def read_series(series: Series) -> Volume:

@@ -23,9 +23,7 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise ScanError(
-            f"{path}: SimpleITK cannot read it; give an undamaged NRRD, MHA or DICOM file"
-        ) from error
+        raise ScanError(f"{path}: SimpleITK cannot read it; give an undamaged NRRD, MHA or DICOM file") from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ScanError(f"{path}: is not one 3-D volume of plain numbers; give one volume of the series")
     return sitk.GetArrayFromImage(image).transpose(2, 1, 0), itk_affine(image)

@@ -36,8 +36,6 @@ APEX_MM = 6.0
 """So far above the last wide slice air still counts: a tumour that fills an apex leaves it narrow."""
 
 
-
-
 def find_lungs(ct: np.ndarray, spacing: tuple[float, float, float], coarse_mm: float = COARSE_MM) -> np.ndarray:
     """Return the air inside the body, lungs and large airways, as bool on a grid of about ``coarse_mm``.
 
@@ -122,8 +120,6 @@ def _cut_open(ct: np.ndarray, outside: np.ndarray) -> np.ndarray:
         parts = np.flatnonzero(lung)
         lung[parts] = ndimage.mean(np.maximum(ct, AIR_HU), labels, parts) > ROOM_HU
     return lung[labels]
-
-
 
 
 def _opened(planes: np.ndarray) -> np.ndarray:

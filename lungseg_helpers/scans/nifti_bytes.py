@@ -104,9 +104,7 @@ def _read_stream(path: Path, stream: BinaryIO, most: int) -> tuple[np.ndarray, n
         reject(path, f"has a voxel offset of {offset:g} in its header", _EXPORT_AGAIN)
     size = math.prod(shape) * dtype.itemsize
     if int(offset) + size > min(most, MAX_BYTES):
-        reject(
-            path, f"has impossible sizes in its header ({' × '.join(map(str, shape))} voxels)", _EXPORT_AGAIN
-        )
+        reject(path, f"has impossible sizes in its header ({' × '.join(map(str, shape))} voxels)", _EXPORT_AGAIN)
 
     extensions = int(offset) - int(header["sizeof_hdr"])
     found = len(stream.read(extensions))

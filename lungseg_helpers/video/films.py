@@ -39,9 +39,6 @@ FAINT = 0.05
 """Probabilities below this are not drawn: a network is never quite sure of nothing."""
 
 
-
-
-
 @dataclass(frozen=True)
 class Film:
     """What is filmed, turned so that the first axis is the one that the film runs along.
@@ -85,9 +82,14 @@ def turn(view: View, plane: str = "axial") -> Film:
 
 
 def shoot(
-    film: Film, path: Path, window: str = "lung", title: str = "", slab_mm: float = 0.0,
-    frames_per_second: float = 10, progress: bool = True,
-) -> Path:  # fmt: skip
+    film: Film,
+    path: Path,
+    window: str = "lung",
+    title: str = "",
+    slab_mm: float = 0.0,
+    frames_per_second: float = 10,
+    progress: bool = True,
+) -> Path:
     """Film a patient into an H.264 mp4 that browsers play (or a .gif), one frame a slice.
 
     With ``slab_mm`` each frame is the maximum-intensity projection of so many mm around its
@@ -102,8 +104,9 @@ def shoot(
     size = (round(width * scale), round(height * scale))
     edge = ((rows - size[1]) // 2, (WIDTH - size[0]) // 2)
     figure = Figure(figsize=((WIDTH + BAR) / DPI, rows / DPI), dpi=DPI)
-    ax = figure.add_axes((edge[1] / (WIDTH + BAR), 1 - (edge[0] + size[1]) / rows, size[0] / (WIDTH + BAR),
-                          size[1] / rows))  # fmt: skip
+    ax = figure.add_axes(
+        (edge[1] / (WIDTH + BAR), 1 - (edge[0] + size[1]) / rows, size[0] / (WIDTH + BAR), size[1] / rows)
+    )
     ax.set(xlim=(0, width), ylim=(height, 0))
     ax.set_axis_off()
     styles = [(mask, style) for mask, style in ((film.truth, TRUTH), (film.prediction, PREDICTION)) if mask is not None]
@@ -158,8 +161,17 @@ def _draw_ruler(ax: Axes, width: float) -> None:
     place, rim = ax.get_xaxis_transform(), [withStroke(linewidth=4, foreground="black")]
     style = {"color": "white", "linewidth": 2, "transform": place, "path_effects": rim}
     ax.plot([right - length, right], [low, low], marker="|", markersize=8, markeredgewidth=2, **style)
-    ax.text(right - length / 2, low + 0.018, f"{length} mm", color="white", fontsize=9, ha="center", va="bottom",
-            transform=place, path_effects=rim)  # fmt: skip
+    ax.text(
+        right - length / 2,
+        low + 0.018,
+        f"{length} mm",
+        color="white",
+        fontsize=9,
+        ha="center",
+        va="bottom",
+        transform=place,
+        path_effects=rim,
+    )
 
 
 def _draw_heat_key(ax: Axes) -> None:
@@ -187,10 +199,17 @@ def _draw_bar(ax: Axes, film: Film) -> matplotlib.lines.Line2D:
 
 
 def film_case(
-    scan: Path, folder: Path, label: Path | None = None, prediction: Path | None = None,
-    probability: Path | None = None, plane: str = "axial", window: str = "lung", slab_mm: float = 0.0,
-    ending: str = ".mp4", progress: bool = True,
-) -> Path:  # fmt: skip
+    scan: Path,
+    folder: Path,
+    label: Path | None = None,
+    prediction: Path | None = None,
+    probability: Path | None = None,
+    plane: str = "axial",
+    window: str = "lung",
+    slab_mm: float = 0.0,
+    ending: str = ".mp4",
+    progress: bool = True,
+) -> Path:
     """Film a NIfTI scan with the masks given, into ``folder/<scan name>.mp4``; returns that path.
 
     Another ``plane`` and a projection add to the name. ``probability`` is a file as ``lungseg predict

@@ -66,8 +66,12 @@ def test_conda_installs_through_the_same_lock():
 
 def test_five_notebooks_make_the_road():
     assert [path.stem for path in NOTEBOOKS][:5] == [
-        "01_preprocessing", "02_dataset_and_augmentation", "03_unet", "04_training", "05_evaluation",
-    ]  # fmt: skip
+        "01_preprocessing",
+        "02_dataset_and_augmentation",
+        "03_unet",
+        "04_training",
+        "05_evaluation",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -98,14 +102,10 @@ def test_notebook_frame_and_alt_text(path):
         assert needed in frame, needed
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     assert "## Take-away" in text
-    pictures = sum(
-        any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])) for cell in cells
-    )
+    pictures = sum(any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])) for cell in cells)
     assert len(re.findall(r"\*Figures?:", text)) >= pictures, "a figure without its description"
 
 
 def test_notebooks_hold_no_path_of_one_machine():
     for path in NOTEBOOKS:
         assert not re.search(r"/(home|root|Users|tmp|work)/", path.read_text()), path
-
-

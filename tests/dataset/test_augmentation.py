@@ -14,9 +14,17 @@ from lungseg_helpers.recipe import Augmentation
 SIZE = (96, 112)
 MIDDLE = (48, 56)
 STILL = Augmentation(
-    scale=(1, 1), rotate_deg=0, shift=0, flip_left_right=0, elastic_probability=0,
-    brightness=0, contrast=0, noise=0, blur_probability=0, low_resolution_probability=0,
-)  # fmt: skip
+    scale=(1, 1),
+    rotate_deg=0,
+    shift=0,
+    flip_left_right=0,
+    elastic_probability=0,
+    brightness=0,
+    contrast=0,
+    noise=0,
+    blur_probability=0,
+    low_resolution_probability=0,
+)
 """Every part switched off."""
 
 

@@ -57,8 +57,9 @@ def test_box_holds_the_lungs_and_a_margin(toy_case, toy_recipe):
     ct = oriented(scan.voxels, scan.affine)
     grid = make_grid(ct, oriented_spacing(scan.affine), toy_recipe)
     lungs = np.argwhere((ct < -760) & (ct > -880))
-    inside = [(lungs[:, axis].min() >= first) and (lungs[:, axis].max() < last) for axis, (first, last) in
-              enumerate(grid.box)]
+    inside = [
+        (lungs[:, axis].min() >= first) and (lungs[:, axis].max() < last) for axis, (first, last) in enumerate(grid.box)
+    ]
     assert all(inside)
     assert grid.box[2][0] > 0 and grid.box[2][1] < ct.shape[2], "nothing was cropped"
 
@@ -127,10 +128,7 @@ def test_second_run_redoes_only_what_changed(toy_case, toy_recipe, tmp_path):
 
 def files_of(folder: Path) -> dict[str, bytes]:
     """Every visible file of prepared stacks, by its path."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.glob("[!.]*/*"))
-    }
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.glob("[!.]*/*"))}
 
 
 def test_runs_killed_at_any_moment_leave_nothing_half_done(toy_case, toy_recipe, tmp_path):

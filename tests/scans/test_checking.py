@@ -301,8 +301,11 @@ def test_one_bad_case_never_hides_another(case: Case, tmp_path: Path, capsys: py
     describe(tmp_path)
     report = check_dataset(tmp_path, workers=2)
     assert [(p.case, Path(p.file).parent.name) for p in report.errors] == [
-        ("lung_002", "imagesTr"), ("lung_004", "labelsTr"), ("lung_005", "imagesTr"), ("lung_005", "labelsTr"),
-    ]  # fmt: skip
+        ("lung_002", "imagesTr"),
+        ("lung_004", "labelsTr"),
+        ("lung_005", "imagesTr"),
+        ("lung_005", "labelsTr"),
+    ]
     assert len(report.cases) == 5
     out, err = capsys.readouterr()
     assert out == "" and "checking" in err

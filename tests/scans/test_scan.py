@@ -70,9 +70,7 @@ def test_the_header_writes_the_voxels_back_unchanged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("slope, inter", [(1, -1024), (2, 3), (-1, 0), (0.5, 0.25), (0, 7), (np.nan, 7)])
 @pytest.mark.parametrize("dtype", ["<i2", "<u2", "<i4", "<f4"])
-def test_slope_and_intercept_are_those_of_nibabel(
-    tmp_path: Path, dtype: str, slope: float, inter: float
-) -> None:
+def test_slope_and_intercept_are_those_of_nibabel(tmp_path: Path, dtype: str, slope: float, inter: float) -> None:
     path = write(tmp_path, put(nifti(noise(dtype)), SLOPE, [slope, inter], "<f4"))
     expected = np.asanyarray(nib.load(path).dataobj)
     voxels = read_scan(path).voxels

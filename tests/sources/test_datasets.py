@@ -56,9 +56,7 @@ def test_a_plain_folder_gives_unlabelled_cases(tmp_path: Path) -> None:
     assert find_cases(tmp_path) == [Case("A", tmp_path / "A.NII.GZ"), Case("b", tmp_path / "b.nii")]
 
 
-@pytest.mark.parametrize(
-    "names", [[], ["notes.txt"], ["imagesTr/._lung_001.nii.gz"], ["labelsTr/lung_001.nii.gz"]]
-)
+@pytest.mark.parametrize("names", [[], ["notes.txt"], ["imagesTr/._lung_001.nii.gz"], ["labelsTr/lung_001.nii.gz"]])
 def test_a_folder_without_scans_is_refused(tmp_path: Path, names: list[str]) -> None:
     touch(tmp_path, *names)
     with pytest.raises(SourceError, match=r"no \.nii or \.nii\.gz scan") as caught:
@@ -78,15 +76,19 @@ def test_an_id_that_is_there_twice_is_refused(tmp_path: Path, second: str) -> No
         find_cases(tmp_path)
 
 
-def test_scans_and_folders_can_be_named_together(
-    decathlon: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_scans_and_folders_can_be_named_together(decathlon: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = touch(tmp_path_factory.mktemp("other"), "mine.nii", "lung_001.nii")
     absent = other / "absent.nii.gz"
     cases, _ = scans_of([other / "mine.nii", decathlon, absent, str(other / "mine.nii")])
     assert [case.id for case in cases] == [
-        "mine", "lung_001", "lung_002", "lung_003", "lung_010", "lung_096", "absent",
-    ]  # fmt: skip
+        "mine",
+        "lung_001",
+        "lung_002",
+        "lung_003",
+        "lung_010",
+        "lung_096",
+        "absent",
+    ]
     assert cases[1].label is not None and cases[0].label is None and cases[-1].image == absent
     with pytest.raises(SourceError, match="lung_001 is there twice"):
         scans_of([decathlon, other / "lung_001.nii"])

@@ -96,8 +96,6 @@ def test_localisers_are_left_out_with_a_line(tmp_path: Path) -> None:
     assert "localiser" in lines[0] and "2 slices of one orientation" in lines[1]
 
 
-
-
 def test_a_missing_slice_is_named(tmp_path: Path) -> None:
     write_series(tmp_path)
     slice_file(tmp_path, 18).unlink()
@@ -232,14 +230,6 @@ def test_damaged_slices_are_named_and_others_go_on(tmp_path: Path) -> None:
 
 
 # labels
-
-
-
-
-
-
-
-
 
 
 def test_rt_struct_contours_become_the_label(tmp_path: Path) -> None:

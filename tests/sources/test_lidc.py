@@ -90,8 +90,6 @@ def test_an_outline_over_the_edge_of_nothing_marks_nothing() -> None:
 
 
 def test_a_vote_counts_readers() -> None:
-    readers = [
-        np.array([[[a, b, c]]], dtype=bool) for a, b, c in ((1, 1, 0), (1, 0, 0), (1, 1, 1), (1, 0, 0))
-    ]
+    readers = [np.array([[[a, b, c]]], dtype=bool) for a, b, c in ((1, 1, 0), (1, 0, 0), (1, 1, 1), (1, 0, 0))]
     assert vote(readers).tolist() == [[[1, 1, 0]]] and vote(readers).dtype == np.uint8
     assert vote(readers, least=4).tolist() == [[[1, 0, 0]]]

@@ -117,9 +117,7 @@ def test_licences_and_description_lie_beside_the_scans(real: Path) -> None:
     assert all((real / name).is_file() for pair in description["training"] for name in pair.values())
 
 
-def test_a_finished_set_needs_no_network_and_touches_nothing(
-    real: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finished_set_needs_no_network_and_touches_nothing(real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_fetch(*_: object) -> Path:
         raise AssertionError("fetched again")
 
@@ -158,9 +156,7 @@ def test_an_incomplete_or_older_set_is_made_again(stand_ins: list[str], tmp_path
         (
             lambda: None,
             lambda: (out / "labelsTr" / "a.nii.gz").unlink(),
-            lambda: (out / "dataset.json").write_text(
-                json.dumps({"name": real_patients.NAME, "release": "0"})
-            ),
+            lambda: (out / "dataset.json").write_text(json.dumps({"name": real_patients.NAME, "release": "0"})),
         ),
         start=1,
     ):

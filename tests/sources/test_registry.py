@@ -24,9 +24,7 @@ def make_wheel() -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("tinyscan/data/scan.txt", "a scan")
-        archive.writestr(
-            "tinyscan-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinyscan\nVersion: 1.0\n"
-        )
+        archive.writestr("tinyscan-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinyscan\nVersion: 1.0\n")
         archive.writestr(
             "tinyscan-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
@@ -120,14 +118,10 @@ def test_a_wrong_digest_is_refused_and_nothing_is_kept(index: Site, tmp_path: Pa
     assert list(cache.iterdir()) == []
 
 
-def test_without_a_network_there_is_one_line(
-    index: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_network_there_is_one_line(index: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     for fetch, wanted in ((fetch_wheel, TINY), (fetch_source, raw(index))):
-        with pytest.raises(
-            SourceError, match=rf"^{wanted.name} 1\.0: pip cannot [^\n]+; check the network[^\n]+$"
-        ):
+        with pytest.raises(SourceError, match=rf"^{wanted.name} 1\.0: pip cannot [^\n]+; check the network[^\n]+$"):
             fetch(wanted, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -163,9 +157,7 @@ def test_a_package_without_a_wheel_is_not_built(index: Site, tmp_path: Path) -> 
     assert not (tmp_path / "it_ran").exists()
 
 
-def test_a_download_that_dies_half_way_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_download_that_dies_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def dying_pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         folder = next(Path(word.removeprefix("--dest=")) for word in command if word.startswith("--dest="))
         (folder / TINY.file).write_bytes(WHEEL[:100])

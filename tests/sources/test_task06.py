@@ -59,9 +59,7 @@ ARCHIVE = tar(FILES)
 
 
 def fetch(site: Site, out: Path) -> Path:
-    return fetch_decathlon(
-        out, url=f"{site.url}/lung.tar", md5=hashlib.md5(site.files["/lung.tar"]).hexdigest()
-    )
+    return fetch_decathlon(out, url=f"{site.url}/lung.tar", md5=hashlib.md5(site.files["/lung.tar"]).hexdigest())
 
 
 @pytest.fixture
@@ -108,9 +106,7 @@ def test_a_file_that_was_lost_is_brought_back(site: Site, tmp_path: Path) -> Non
     lost.unlink()
     (out / "notes.txt").write_text("mine")
     fetch(site, out)
-    assert (
-        lost.read_bytes() == FILES["labelsTr/lung_003.nii.gz"] and (out / "notes.txt").read_text() == "mine"
-    )
+    assert lost.read_bytes() == FILES["labelsTr/lung_003.nii.gz"] and (out / "notes.txt").read_text() == "mine"
 
 
 def test_an_archive_brought_by_hand_needs_no_server(tmp_path: Path) -> None:
@@ -187,9 +183,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     size = (len(ARCHIVE) * 3 // 2) // 4096 * 4096
     try:
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True, capture_output=True
-        )
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("mounting a small file system needs the superuser")
     yield folder

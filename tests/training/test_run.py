@@ -142,8 +142,11 @@ def test_resumed_run_equals_an_undisturbed_one(data, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         keep = LungSegmenter.training_step
-        patch.setattr(LungSegmenter, "training_step", lambda self, batch, number: (
-            keep if self.current_epoch == 0 else cut)(self, batch, number))
+        patch.setattr(
+            LungSegmenter,
+            "training_step",
+            lambda self, batch, number: (keep if self.current_epoch == 0 else cut)(self, batch, number),
+        )
         with pytest.raises(Cut):
             train(data, SPLIT, tmp_path / "cut", "cpu", progress=False)
     resumed = load_weights(train(data, SPLIT, tmp_path / "cut", "cpu", progress=False))[0]
@@ -381,7 +384,10 @@ def test_a_checkpoint_is_a_weights_file_and_weights_can_be_averaged(data, tmp_pa
     assert mean[1] == load_weights(path)[1] and mean[2]["averaged"] == [roles]
     wide = train(
         LungDataModule(data.train_set.stacks, data.validation_set.stacks, replace(data.recipe, widths=(8, 8, 16))),
-        SPLIT, tmp_path / "wide", "cpu", progress=False,
-    )  # fmt: skip
+        SPLIT,
+        tmp_path / "wide",
+        "cpu",
+        progress=False,
+    )
     with pytest.raises(WeightsError, match="not weights of one network"):
         average_weights([path, wide], tmp_path / "mean.ckpt")

@@ -45,9 +45,17 @@ if __name__ == "__main__":
     training.ProgressBar = lambda: together
     # what one process sees as a batch must not matter: no batch statistics, and a loss that is a mean over pixels
     recipe = Recipe(
-        pixel_mm=6.0, frame=(40, 48), patch=(32, 40), widths=(4, 8, 16), context_mm=(-6.0, 0.0, 6.0), norm="group",
-        loss="bce", batch_size=BATCH // devices, slices_per_epoch=40, epochs=epochs,
-    )  # fmt: skip
+        pixel_mm=6.0,
+        frame=(40, 48),
+        patch=(32, 40),
+        widths=(4, 8, 16),
+        context_mm=(-6.0, 0.0, 6.0),
+        norm="group",
+        loss="bce",
+        batch_size=BATCH // devices,
+        slices_per_epoch=40,
+        epochs=epochs,
+    )
     opened = [open_stack(folder) for folder in sorted(stacks.iterdir())]
     data = LungDataModule(opened[:2], opened[2:], recipe)
     training.train(data, Split(("a", "b"), ("c",), ("d",)), run, "cpu", devices=devices)
