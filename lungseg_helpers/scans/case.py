@@ -1,4 +1,4 @@
-"""One patient's scan and its label, as files."""
+"""One scan of a patient and its label, as files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Case:
-    """One patient's scan: ``label`` is None where nobody has drawn the tumour."""
+    """One scan of a patient: ``label`` is None where nobody has drawn the tumour.
+
+    ``patient`` says whose scan it is. Cases of one patient share it, and no split takes them apart.
+    Where it is not given, the case is its own patient: it becomes ``id``.
+    """
 
     id: str
     image: Path
     label: Path | None = None
+    patient: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.patient:
+            object.__setattr__(self, "patient", self.id)
 
 
 def case_id(path: str | Path) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import SourceError
 from ..paths import KNOWN_SETS, data_dir, dataset_root
 from ..scans.case import Case, case_id
+from .patients import read_patients
 
 
 def ensure_dataset(name: str | None = None) -> Path:
@@ -55,12 +57,14 @@ def find_cases(root: str | Path) -> list[Case]:
     """Return the cases of a Decathlon folder, or of a plain folder of NIfTI files, sorted by id.
 
     Hidden files and the ``._*`` companions that macOS leaves in archives are skipped. An
-    ``imagesTr`` scan without a label, and every ``imagesTs`` scan, has ``label=None``.
+    ``imagesTr`` scan without a label, and every ``imagesTs`` scan, has ``label=None``. Which cases are of
+    one patient says the folder's ``patients.csv``, where there is one.
 
     Raises
     ------
     SourceError
-        Where the folder is missing, holds no scan, or holds one id twice.
+        Where the folder is missing, holds no scan, or holds one id twice; and where its ``patients.csv``
+        is malformed or lists a case that is not there.
     """
     root = Path(root)
     if not root.is_dir():
@@ -78,7 +82,8 @@ def find_cases(root: str | Path) -> list[Case]:
         cases[id_] = Case(id_, image, labels.get(id_) if image.parent.name != "imagesTs" else None)
     if not cases:
         raise SourceError(f"{root}: no .nii or .nii.gz scan in this folder; give the folder that holds them")
-    return [cases[id_] for id_ in sorted(cases)]
+    patients = read_patients(root, cases)
+    return [replace(cases[id_], patient=patients.get(id_, id_)) for id_ in sorted(cases)]
 
 
 def _nifti_files(folder: Path) -> list[Path]:
