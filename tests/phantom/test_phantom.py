@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lungseg_helpers.errors import SourceError
+from lungseg_helpers.files import PARTIAL
 from lungseg_helpers.phantom import dataset as phantom
 from lungseg_helpers.phantom.dataset import write_dataset
 from lungseg_helpers.phantom.thorax import make_phantom
@@ -72,12 +73,13 @@ def test_a_killed_run_is_resumed(data_set, tmp_path, monkeypatch):
     out = write_dataset(tmp_path / "set", cases=2, unlabelled=0, seed=5, matrix=64, workers=1)
     kept = (out / "imagesTr" / "lung_001.nii.gz").stat().st_mtime_ns
     (out / "imagesTr" / "lung_002.nii.gz").unlink()
-    left_over = out / "imagesTr" / "lung_002.nii.gz.1.part"
+    left_over = out / "imagesTr" / f"{PARTIAL}1-lung_002.nii.gz"
     left_over.write_bytes(b"half")
     os.utime(left_over, (0, 0))
     (out / "dataset.json").unlink()
     write_dataset(out, cases=3, unlabelled=1, seed=5, matrix=64, workers=1)
     assert (out / "imagesTr" / "lung_001.nii.gz").stat().st_mtime_ns == kept
+    assert not left_over.exists()
     assert _bytes(out) == _bytes(data_set)
 
 
@@ -105,7 +107,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_file(tmp_path, monkeypatch):
     def no_space(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(phantom.os, "replace", no_space)
+    monkeypatch.setattr(os, "replace", no_space)
     with pytest.raises(SourceError, match="No space left"):
         write_dataset(tmp_path, cases=1, unlabelled=0, matrix=64, workers=1)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
