@@ -48,7 +48,7 @@ def test_notebooks_run_by_a_reference_recipe(environment, tmp_path, recipe):
         command, env={**environment, "LUNGSEG_RECIPE": recipe}, capture_output=True, text=True, timeout=3600
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    (run,) = (tmp_path / "outputs" / "runs").glob(f"own-{recipe}-*[0-9]")
+    (run,) = (tmp_path / "outputs" / "runs").glob(f"own-{recipe}-*-????????")
     split = json.loads((run / "split.json").read_text())
     assert split["data"] == "own"
     evaluated = (tmp_path / "executed" / chosen[-1].name).read_text()

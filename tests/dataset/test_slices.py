@@ -1,5 +1,7 @@
-"""Patients never leak, image and mask move together, randomness is drawn once and reproducibly."""
+"""Image and mask move together, randomness is drawn once and reproducibly."""
 
+import multiprocessing
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,39 +14,15 @@ from lungseg_helpers.dataset.augmentation import draw_map, fit_frame, follow, pa
 from lungseg_helpers.dataset.loaders import LungDataModule
 from lungseg_helpers.dataset.sampler import tumour_weights, weighted_fraction
 from lungseg_helpers.dataset.slices import SliceDataset, read_channels, read_hu
-from lungseg_helpers.dataset.split import open_split, split_patients
 from lungseg_helpers.errors import SplitError
-from lungseg_helpers.preprocessing.stacks import make_stack, save_stack
-from lungseg_helpers.recipe import Augmentation, Recipe
+from lungseg_helpers.preprocessing.stacks import make_stack, open_stack, save_stack
+from lungseg_helpers.recipe import Augmentation
 from lungseg_helpers.recipes import DIVIDED, get_recipe
 
 
 @pytest.fixture
 def stack(toy_case, toy_recipe):
     return make_stack(toy_case(), toy_recipe)
-
-
-def test_split_is_by_patient_complete_and_independent_of_order():
-    ids = [f"lung_{number:03d}" for number in (1, 3, 4, 9, 10, 15, 22, 33, 41, 58)]
-    split = split_patients(ids, Recipe())
-    assert sorted(split.train + split.validation + split.test) == ids
-    assert split == split_patients(ids[::-1], Recipe())
-    assert split == split_patients(ids, Recipe(seed=7)), "another seed trains on the same patients"
-    assert split != split_patients(ids, Recipe(split_seed=7))
-    assert len(split.test) == round(0.25 * 10)
-
-
-@pytest.mark.parametrize("count", range(3, 12))
-def test_every_role_has_a_patient(count):
-    split = split_patients([str(each) for each in range(count)], Recipe())
-    assert split.train and split.validation and split.test
-
-
-def test_split_refuses_too_few_and_repeated():
-    with pytest.raises(SplitError, match="2 labelled"):
-        split_patients(["a", "b"], Recipe())
-    with pytest.raises(SplitError, match="twice"):
-        split_patients(["a", "b", "c", "a"], Recipe())
 
 
 def test_neighbours_are_at_the_recipe_distance(stack, toy_recipe):
@@ -158,18 +136,6 @@ def test_data_module_oversamples_training_only(stack, toy_recipe):
     np.testing.assert_array_equal(seen, stack.share.any(axis=(1, 2)))
 
 
-def test_a_bad_case_keeps_everyone_else_in_their_role(toy_case, toy_recipe, tmp_path):
-    cases = [toy_case(f"toy_{number:03d}") for number in range(8)]
-    split, stacks, problems = open_split(tmp_path, toy_recipe, workers=1)
-    assert not problems
-    bad = next(case for case in cases if case.id in split.train)
-    bad.image.write_bytes(b"broken")
-    again, fewer, problems = open_split(tmp_path, toy_recipe, workers=1)
-    assert again == split and len(problems) == 1 and bad.id in problems[0]
-    assert [each.id for each in fewer["test"]] == [each.id for each in stacks["test"]]
-    assert len(fewer["train"]) == len(stacks["train"]) - 1
-
-
 def test_a_tumour_slice_weighs_what_the_recipe_says(toy_case, toy_recipe):
     stacks = [make_stack(toy_case(), toy_recipe)]
     recipe = replace(toy_recipe, tumour_weight=8.0, slices_per_epoch=0)
@@ -217,6 +183,18 @@ def test_a_fixed_shift_moves_every_slice_alike(stack, toy_recipe):
     torch.testing.assert_close(images[1], images[2])
     rows, columns = (side // 4 for side in toy_recipe.frame)
     torch.testing.assert_close(images[1][rows:, columns:], images[0][:-rows, :-columns], atol=1e-5, rtol=0)
+
+
+def test_a_spawned_worker_gets_paths_and_reads_what_this_process_reads(toy_case, toy_recipe, tmp_path):
+    """Workers are spawned on macOS, Windows and from Python 3.14 on: all that a dataset holds is pickled for each."""
+    dataset = SliceDataset([open_stack(save_stack(make_stack(toy_case(), toy_recipe), tmp_path))], toy_recipe)
+    assert len(pickle.dumps(dataset)) < 10_000
+    asked = [(20, 5), (3, 7)]
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        there = pool.map(dataset.__getitem__, asked)
+    for item, (image, mask, _) in zip(asked, there, strict=True):
+        torch.testing.assert_close(image, dataset[item][0], rtol=0, atol=0)
+        torch.testing.assert_close(mask, dataset[item][1], rtol=0, atol=0)
 
 
 def test_forked_workers_start_after_opencv_has_used_threads(toy_case, toy_recipe):
