@@ -39,8 +39,9 @@ def read_hu(
     slices only ``window`` (rows, columns) is read.
     """
     offsets = context_offsets(recipe, stack.grid.spacing[0] / stretch)
-    first, last = ends or (0, len(stack.ct) - 1)
-    return np.stack([stack.ct[min(max(index + offset, first), last)][window] for offset in offsets])
+    ct = stack.ct
+    first, last = ends or (0, len(ct) - 1)
+    return np.stack([ct[min(max(index + offset, first), last)][window] for offset in offsets])
 
 
 def read_channels(stack: SliceStack, index: int, recipe: Recipe) -> np.ndarray:
@@ -60,7 +61,9 @@ class SliceDataset(Dataset):
     def __init__(self, stacks: Sequence[SliceStack], recipe: Recipe) -> None:
         self.stacks = list(stacks)
         self.recipe = recipe
-        self.index = [(number, each) for number, stack in enumerate(self.stacks) for each in range(len(stack.ct))]
+        self.index = [
+            (number, index) for number, stack in enumerate(self.stacks) for index in range(stack.grid.shape[0])
+        ]
         self.held = [frozenset(stack.tumour_slices) for stack in self.stacks]
 
     def __len__(self) -> int:
@@ -92,8 +95,7 @@ class SliceDataset(Dataset):
 
     def _share(self, number: int, index: int) -> np.ndarray | None:
         """How much of each pixel is tumour, uint8 (row, column); None where the slice holds none."""
-        share = self.stacks[number].share
-        return np.asarray(share[index]) if share is not None and index in self.held[number] else None
+        return np.asarray(self.stacks[number].share[index]) if index in self.held[number] else None
 
     def _as_it_is(self, number: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         frame, share = self.recipe.frame, self._share(number, index)
@@ -103,8 +105,9 @@ class SliceDataset(Dataset):
     def _varied(self, number: int, index: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         recipe, rng = self.recipe, np.random.default_rng(seed)
         stack, share, settings = self.stacks[number], self._share(number, index), recipe.augmentation
-        shape, size = stack.ct.shape[1:], recipe.patch or recipe.frame
-        context = vary_context(index, len(stack.ct), settings, rng) if settings else {}
+        slices, *shape = stack.grid.shape
+        size = recipe.patch or recipe.frame
+        context = vary_context(index, slices, settings, rng) if settings else {}
         centre = patch_centre(shape, share, size, rng) if recipe.patch else (shape[0] // 2, shape[1] // 2)
         where = draw_map(size, centre, settings, rng)
         window = where.window(shape)

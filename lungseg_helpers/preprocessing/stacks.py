@@ -1,6 +1,6 @@
 """From a NIfTI scan to a stack of slices on disk: oriented, cropped, resized, still in HU.
 
-Behind this room only ``inference`` knows about affines. What leaves here is a
+Behind this folder only ``prediction`` knows about affines. What leaves here is a
 :class:`SliceStack`, in the order (slice, row, column): slice 0 is the most inferior, row 0
 the most anterior, column 0 the patient's right.
 """
@@ -32,24 +32,63 @@ LAYOUT = 4
 
 
 @dataclass(frozen=True)
-class SliceStack:
-    """One prepared patient. ``ct`` (int16, HU) and ``share`` (uint8 or None) have shape (slice, row, column).
+class ArrayFile:
+    """An array in an ``.npy`` file: where it is, and how it lies there. It holds no file open and pickles small."""
 
-    ``share`` says how much of each pixel is tumour, from 0 (nothing) to 255 (all of it).
-    Arrays opened from disk are read-only memory maps. ``info`` is ``case.json``: source
-    files and their sizes, original affine and spacing, the settings, the tumour slices.
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int
+
+    @classmethod
+    def find(cls, path: Path) -> ArrayFile:
+        """Read the file's header; OSError or ValueError where it is missing, damaged or cut short."""
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return cls(Path(path).absolute(), array.shape, array.dtype, array.offset)
+
+    def open(self) -> np.memmap:
+        """Map the file into memory, read-only; it is closed with the last view of the array that is returned."""
+        try:
+            # a string: a Path would be resolved at every call, which takes as long as all the rest
+            return np.memmap(str(self.path), self.dtype, "r", self.offset, self.shape)
+        except (OSError, ValueError) as error:
+            raise StackError(f"{self.path}: cannot be read ({error}); run 'lungseg prepare' again") from error
+
+
+@dataclass(frozen=True)
+class SliceStack:
+    """One prepared patient: CT and tumour as arrays of shape (slice, row, column), and where they lie in the scan.
+
+    ``stored_ct`` and ``stored_share`` are the arrays themselves, or the files that hold them;
+    read :attr:`ct` and :attr:`share` instead. ``stored_share`` is None without a label.
+    ``info`` is ``case.json``: source files and their sizes, original affine and spacing, the
+    settings, the tumour slices.
     """
 
     id: str
-    ct: np.ndarray
-    share: np.ndarray | None
+    stored_ct: np.ndarray | ArrayFile
+    stored_share: np.ndarray | ArrayFile | None
     grid: Grid
     info: dict[str, Any]
 
     @property
+    def ct(self) -> np.ndarray:
+        """The CT in HU, int16. Of a stack on disk a read-only memory map, opened anew at each call.
+
+        So hundreds of patients hold no file open, and a stack is sent to another process as its path.
+        """
+        return self.stored_ct.open() if isinstance(self.stored_ct, ArrayFile) else self.stored_ct
+
+    @property
+    def share(self) -> np.ndarray | None:
+        """How much of each pixel is tumour, uint8: 0 is nothing, 255 all of it. Opened like :attr:`ct`."""
+        return self.stored_share.open() if isinstance(self.stored_share, ArrayFile) else self.stored_share
+
+    @property
     def mask(self) -> np.ndarray | None:
         """1 where at least half of the pixel is tumour, else 0: uint8, made anew at each call; None without a label."""
-        return None if self.share is None else (self.share > 127).astype(np.uint8)
+        share = self.share
+        return None if share is None else (share > 127).astype(np.uint8)
 
     @property
     def tumour_slices(self) -> list[int]:
@@ -148,15 +187,16 @@ def save_stack(stack: SliceStack, folder: Path) -> Path:
 
 
 def open_stack(folder: Path) -> SliceStack:
-    """Open a prepared patient as memory maps; :class:`StackError` where it is missing or incomplete."""
+    """Return a prepared patient whose arrays stay on disk; :class:`StackError` where it is missing or incomplete."""
     folder = Path(folder)
     try:
         info = json.loads((folder / "case.json").read_text())
-        ct = np.load(folder / "ct.npy", mmap_mode="r", allow_pickle=False)
-        share = np.load(folder / "share.npy", mmap_mode="r", allow_pickle=False) if info["labelled"] else None
-        affine_shape = oriented(np.empty(info["original_shape"], np.bool_), np.array(info["original_affine"])).shape
+        ct = ArrayFile.find(folder / "ct.npy")
+        share = ArrayFile.find(folder / "share.npy") if info["labelled"] else None
+        # an array of one value takes no memory, and turns like the scan
+        scan = np.broadcast_to(np.int8(0), info["original_shape"])
         grid = Grid(
-            tuple(affine_shape),
+            oriented(scan, np.array(info["original_affine"])).shape,
             tuple(tuple(side) for side in info["box"]),
             tuple(info["shape"]),
             tuple(info["spacing_mm"]),

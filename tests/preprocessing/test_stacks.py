@@ -4,8 +4,12 @@ import errno
 import json
 import multiprocessing
 import os
+import pickle
 import resource
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +108,47 @@ def test_stack_on_disk_opens_as_it_was(toy_case, toy_recipe, tmp_path):
     assert isinstance(again.ct, np.memmap)
     assert again.tumour_slices == np.flatnonzero(stack.share.any(axis=(1, 2))).tolist()
     assert [path.name for path in (tmp_path / "stacks").iterdir()] == [stack.id]
+
+
+def test_hundreds_of_stacks_hold_no_file_open(toy_case, toy_recipe, tmp_path):
+    """Where a process may have 64 files open, as macOS allows 256: a stack that kept its arrays open would need 2."""
+    first = save_stack(make_stack(toy_case(), toy_recipe), tmp_path / "stacks")
+    for number in range(219):
+        shutil.copytree(first, tmp_path / "stacks" / f"copy_{number}")
+    code = """
+import resource, sys
+from pathlib import Path
+from lungseg_helpers.preprocessing.stacks import open_stack
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+stacks = [open_stack(folder) for folder in sorted(Path(sys.argv[1]).iterdir())]
+print(len(stacks), {(int(stack.ct[20].sum()), int(stack.share[20].sum())) for stack in stacks})
+"""
+    done = subprocess.run([sys.executable, "-c", code, first.parent], capture_output=True, text=True, timeout=60)
+    stack = open_stack(first)
+    assert done.stdout.split(maxsplit=1) == ["220", f"{ {(int(stack.ct[20].sum()), int(stack.share[20].sum()))} }\n"], (
+        done.stderr
+    )
+
+
+def test_a_stack_is_sent_to_another_process_as_its_path(toy_case, toy_recipe, tmp_path, monkeypatch):
+    folder = save_stack(make_stack(toy_case(), toy_recipe), tmp_path / "stacks")
+    monkeypatch.chdir(folder.parent)
+    stack = open_stack(Path(folder.name))
+    sent = pickle.dumps(stack)
+    assert len(sent) < 4000 < stack.ct.nbytes
+    monkeypatch.chdir("/")
+    again = pickle.loads(sent)
+    np.testing.assert_array_equal(again.ct, stack.ct)
+    np.testing.assert_array_equal(again.share, stack.share)
+    assert again.grid == stack.grid
+
+
+def test_a_stack_whose_files_went_says_what_to_do(toy_case, toy_recipe, tmp_path):
+    folder = save_stack(make_stack(toy_case(), toy_recipe), tmp_path / "stacks")
+    stack = open_stack(folder)
+    shutil.rmtree(folder)
+    with pytest.raises(StackError, match=r"ct\.npy: cannot be read .*lungseg prepare"):
+        stack.ct  # noqa: B018
 
 
 def test_incomplete_stack_is_refused(toy_case, toy_recipe, tmp_path):
