@@ -51,6 +51,9 @@ DataOption = Annotated[
 ProfileOption = Annotated[Profile | None, typer.Option(help="Sizes and budget.  [default: LUNGSEG_PROFILE or laptop]")]
 RecipeOption = Annotated[RecipeName | None, typer.Option(help="Which pipeline.  [default: LUNGSEG_RECIPE or course]")]
 DeviceOption = Annotated[Device, typer.Option(help="Where the network runs.")]
+KeepIdsOption = Annotated[
+    bool, typer.Option("--keep-ids", help="Name DICOM scans by the PatientID itself, not by its pseudonym.")
+]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes side by side.  [default: all cores]")]
 
 LabelsOption = Annotated[
@@ -150,18 +153,30 @@ def import_scans(
     regions: Annotated[
         str | None, typer.Option(help="Names of DICOM regions that are tumour, as a pattern.  [default: GTV and such]")
     ] = None,
+    keep_ids: KeepIdsOption = False,
+    patients: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Regular expression whose first group, in a file's path below FOLDER, is its patient: '^([^/]+)/' is "
+            "the folder.  [default: each scan is a patient of its own; DICOM says whose it is]",
+        ),
+    ] = None,
 ) -> None:
     """Turn scans of other formats into a checked data set of NIfTI cases, with labels that lie beside them.
 
-    DICOM cases are called after PatientID and series number: rename them where these may not be seen.
+    DICOM cases are called after a pseudonym of the PatientID and the series' number. That is no anonymisation: who
+    knows or guesses a PatientID can tell its pseudonym. OUT/patients.csv says which cases are of one patient.
     """
     from .scans.dicom_labels import TUMOUR_NAMES
     from .sources.importing import import_folder
 
-    cases, lines = import_folder(folder, out, _label_values(labels), regions or TUMOUR_NAMES)
-    for line in lines:
-        print(f"lungseg: {line}", file=sys.stderr)
-    print(f"{len(cases)} cases in {out}, {sum(case.label is not None for case in cases)} of them labelled")
+    result = import_folder(folder, out, _label_values(labels), regions or TUMOUR_NAMES, keep_ids, patients)
+    labelled = sum(case.label is not None for case in result.cases)
+    people = len({case.patient for case in result.cases})
+    print(f"{len(result.cases)} cases of {people} patients in {out}, {labelled} of them labelled")
+    _tell(result.notes)
+    _finish(result.problems)
 
 
 @app.command()
@@ -219,11 +234,11 @@ def train(
 
     chosen = _recipe(recipe, profile, faithful).varied(settings or ())
     chosen = replace(chosen, epochs=epochs) if epochs else chosen
+    run = out or run_dir(data, chosen, long, start)
     chosen = chosen.longer() if long else chosen
     split, stacks, problems = open_split(data, chosen)
     workers = loader_workers(device.value) if workers is None else workers
     module = LungDataModule(stacks["train"], stacks["validation"], chosen, workers)
-    run = out or run_dir(data, chosen, long)
     weights = train(module, split, run, device.value, devices=devices, nodes=num_nodes, start=start)
     if is_first():
         print(weights)
@@ -251,6 +266,7 @@ def predict(
     device: DeviceOption = Device.auto,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write SCAN_probability.nii.gz too.")] = False,
     flips: Annotated[bool, typer.Option("--flips", help="Average with the mirrored scan; twice the time.")] = False,
+    keep_ids: KeepIdsOption = False,
 ) -> None:
     """Segment scans: SCAN.nii.gz becomes OUT/SCAN_pred.nii.gz, in the scan's own grid; DICOM gets a DICOM-SEG too."""
     from .paths import SHIPPED_WEIGHTS
@@ -260,8 +276,8 @@ def predict(
 
     chosen = pick_device(device.value)
     network, recipe, _ = load_weights(weights or SHIPPED_WEIGHTS)
-    found, problems = scans_of(scans)
-    for _, result in predict_cases(network, recipe, found, out, chosen, flips=flips, probability=probabilities):
+    cases, problems = scans_of(scans, keep_ids)
+    for _, result in predict_cases(network, recipe, cases, out, chosen, flips=flips, probability=probabilities):
         if isinstance(result, Exception):
             problems.append(str(result))
         else:
@@ -287,21 +303,22 @@ def evaluate(
     from .evaluation.report import summary, write_report
     from .evaluation.runs import evaluate_run
     from .evaluation.scores import evaluate_pairs, find_pairs
+    from .sources.patients import read_patients
     from .training.devices import pick_device
 
     if predictions is None:
-        problems, found = [], evaluate_run(labels, data, pick_device(device.value))
+        problems, scores = [], evaluate_run(labels, data, pick_device(device.value))
     else:
         pairs, problems, missing = find_pairs(labels, predictions)
         if missing:
             few = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
             print(f"lungseg: {len(missing)} labelled cases without prediction, not scored: {few}", file=sys.stderr)
-        found = evaluate_pairs(pairs, progress=True)
-    files = write_report(found, out)
-    print(found.table.round(3).to_string())
-    print(", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in summary(found.table).items()))
+        scores = evaluate_pairs(pairs, True, read_patients(labels))
+    files = write_report(scores, out)
+    print(scores.table.round(3).to_string())
+    print(", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in summary(scores.table).items()))
     print(*files, sep="\n")
-    _finish(problems + found.problems)
+    _finish(problems + scores.problems)
 
 
 @app.command()
@@ -323,10 +340,14 @@ def video(
     print(film_case(scan, out, label, prediction, probability, plane.value, window.value, mip, ending))
 
 
+def _tell(lines: list[str]) -> None:
+    for line in lines:
+        print(f"lungseg: {line}", file=sys.stderr)
+
+
 def _finish(problems: list[str]) -> None:
     """Name every case that could not be used, and end with status 1 if there was one."""
-    for problem in problems:
-        print(f"lungseg: {problem}", file=sys.stderr)
+    _tell(problems)
     if problems:
         raise typer.Exit(1)
 

@@ -1,9 +1,20 @@
-"""The course's exceptions: one type for each room's problem, one line for the reader.
+"""The course's exceptions: one type for each module's problem, one line for the reader.
 
 Every message names the case or file, says what is wrong, and says what to do.
 The command line prints the message and exits with status 1; a notebook shows it as
 the last line of the traceback.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+OUT_OF_MEMORY = "there is not enough memory for it; close other programs, or use fewer --workers, or --device cpu"
+"""What is said of a scan that memory, or a graphics card's memory, does not suffice for."""
+
+_MEMORY_SIGNS = ("out of memory", "not enough memory", "insufficient memory", "allocate memory")
+"""How torch and OpenCV say it, in errors of kinds of their own."""
 
 
 class LungsegError(Exception):
@@ -36,3 +47,36 @@ class TrainingError(LungsegError):
 
 class RecipeError(LungsegError):
     """A recipe, profile or setting name is unknown, or its values do not fit together."""
+
+
+class ClusterError(LungsegError):
+    """Other machines cannot be reached, or a process that worked on scans was killed."""
+
+
+def attempt(name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Call a function for one scan of many, called ``name``, and return what it returns.
+
+    Where it fails, its error is returned instead of raised, so that the other scans go on. Whatever it was, it
+    is a :class:`LungsegError` then, of one line that names the scan. Only what ends a program passes, such as
+    KeyboardInterrupt.
+    """
+    try:
+        return function(*args, **options)
+    except Exception as error:
+        # made anew: a traceback would keep the scan's arrays alive, on the graphics card too
+        kind = type(error) if isinstance(error, LungsegError) else LungsegError
+        line = error_line(error)
+        return kind(line if name in line else f"{name}: {line}")
+
+
+def error_line(error: Exception) -> str:
+    """Return what is wrong and what to do about it, of any error, in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, LungsegError):
+        return text
+    if isinstance(error, MemoryError) or any(sign in text.lower() for sign in _MEMORY_SIGNS):
+        return OUT_OF_MEMORY
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or text}; check the path, the disk and the permissions"
+    return f"{type(error).__name__} ({text}); please report it with this line"

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .metrics import bootstrap_interval
-from .scores import Evaluation
+from .scores import Evaluation, by_patient
 
 
 def draw_scores(evaluation: Evaluation) -> Figure:
@@ -28,7 +28,7 @@ def draw_scores(evaluation: Evaluation) -> Figure:
 
 def draw_dice(ax: plt.Axes, table: pd.DataFrame) -> None:
     """Draw each patient's Dice as a dot, sorted, with the mean and its bootstrap 95 % interval."""
-    values = table["dice"].dropna().sort_values().to_numpy()
+    values = by_patient(table)["dice"].dropna().sort_values().to_numpy()
     ax.scatter(np.arange(1, len(values) + 1), values, s=16, color="#0072B2", label="a patient")
     if len(values):
         low, high = bootstrap_interval(values)
@@ -41,7 +41,7 @@ def draw_dice(ax: plt.Axes, table: pd.DataFrame) -> None:
 
 
 def draw_volumes(ax: plt.Axes, table: pd.DataFrame) -> None:
-    """Draw predicted against true tumour volume; a patient with nothing predicted lies on the lower edge."""
+    """Draw predicted against true tumour volume of each case; one with nothing predicted lies on the lower edge."""
     known = table[table["true_ml"] > 0]
     if not len(known):
         ax.set_title("no patient has a tumour")
@@ -102,23 +102,26 @@ def write_report(evaluation: Evaluation, path: Path) -> list[Path]:
 
 
 def summary(table: pd.DataFrame) -> dict[str, Any]:
-    """Return the table in one row: means over patients, counts of lesions, and the patients counted apart.
+    """Return the table in one row: means and medians over patients, counts of lesions, and the cases counted apart.
 
-    ``dice_low`` and ``dice_high`` are the mean's bootstrap 95 % interval. A patient without
+    Where several cases are of one patient, the patient's value is their mean, and ``dice_low`` and
+    ``dice_high``, the mean's bootstrap 95 % interval, draws patients: two scans of one patient tell less than
+    scans of two. Lesions, false components and what follows are counted by case. A case without
     tumour and without prediction (``both_empty``) has no Dice and no surface Dice, and is in
     neither mean; one with a missed tumour (``nothing_predicted``) or with a false one
     (``no_tumour``) counts 0 there. None of the three has an HD95, which is a median of the others.
     """
     true, predicted = table["true_ml"] > 0, table["predicted_ml"] > 0
-    low, high = bootstrap_interval(table["dice"])
+    patients = by_patient(table)
+    low, high = bootstrap_interval(patients["dice"])
     return {
-        "patients": len(table),
-        "mean_dice": float(table["dice"].mean()),
+        "patients": len(patients),
+        "mean_dice": float(patients["dice"].mean()),
         "dice_low": low,
         "dice_high": high,
-        "median_dice": float(table["dice"].median()),
-        "mean_surface_dice": float(table["surface_dice"].mean()),
-        "median_hd95_mm": float(table["hd95_mm"].median()),
+        "median_dice": float(patients["dice"].median()),
+        "mean_surface_dice": float(patients["surface_dice"].mean()),
+        "median_hd95_mm": float(patients["hd95_mm"].median()),
         "lesions": int(table["lesions"].sum()),
         "lesions_found": int(table["lesions_found"].sum()),
         "large_lesions": int(table["large_lesions"].sum()),

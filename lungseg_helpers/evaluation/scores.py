@@ -1,11 +1,12 @@
-"""Scores of many patients: label and prediction files or folders in, a table and its summary out.
+"""Scores of many patients: label and prediction files or folders in, a table out.
 
-One row a patient. Patients for whom a score is undefined stay in the table and are counted
-apart in the summary; no score is made up for them.
+One row a case, which mostly is a patient. Cases for which a score is undefined stay in the table and are
+counted apart in the summary; no score is made up for them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from ..errors import LungsegError, ScanError, SourceError
+from ..errors import LungsegError, ScanError, SourceError, attempt
 from ..prediction import MASK, PROBABILITY
 from ..scans.checking import label_on_grid
 from ..scans.scan import read_scan
@@ -30,8 +31,9 @@ COLUMNS = (
 class Evaluation:
     """What an evaluation found.
 
-    ``table`` has a row a patient (:data:`COLUMNS`, indexed by ``case``), ``lesions`` a row a
-    true lesion (``case``, ``ml``, ``found``), ``problems`` a line for each pair that could not be scored.
+    ``table`` has a row a case (:data:`COLUMNS`, indexed by ``case``; ``patient`` as well where several cases
+    are of one), ``lesions`` a row a true lesion (``case``, ``ml``, ``found``), ``problems`` a line for each pair
+    that could not be scored.
     """
 
     table: pd.DataFrame
@@ -40,19 +42,19 @@ class Evaluation:
 
 
 def score_files(label: Path, prediction: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Score two NIfTI masks of one scan: the patient's row, and a row for each true lesion.
+    """Score two NIfTI masks of one scan: the case's row, and a row for each true lesion.
 
     A mask whose voxels are stored in another order (RAS for LAS, say) is turned first.
     Raises :class:`ScanError` where a file cannot be used or they do not lie on the same grid.
     """
     truth, predicted = read_scan(label, "label"), read_scan(prediction, "label")
     try:
-        found = label_on_grid(truth, predicted)
+        mask = label_on_grid(truth, predicted)
     except ScanError as error:
         message = f"{prediction}: does not lie on the grid of {label}; predict again from the same scan"
         raise ScanError(message) from error
-    rows = lesion_rows(truth.voxels, found, truth.spacing)
-    return score(truth.voxels, found, truth.spacing, rows), rows
+    rows = lesion_rows(truth.voxels, mask, truth.spacing)
+    return score(truth.voxels, mask, truth.spacing, rows), rows
 
 
 def find_pairs(labels: Path, predictions: Path) -> tuple[dict[str, tuple[Path, Path]], list[str], list[str]]:
@@ -65,29 +67,48 @@ def find_pairs(labels: Path, predictions: Path) -> tuple[dict[str, tuple[Path, P
     folder = Path(labels) / "labelsTr"
     truth = {case.id: case.image for case in find_cases(folder if folder.is_dir() else labels)}
     masks = [case for case in find_cases(predictions) if not case.id.endswith(PROBABILITY)]
-    found = {case.id.removesuffix(MASK): case.image for case in masks}
-    pairs = {case: (truth[case], found[case]) for case in sorted(truth.keys() & found.keys())}
+    predicted = {case.id.removesuffix(MASK): case.image for case in masks}
+    pairs = {case: (truth[case], predicted[case]) for case in sorted(truth.keys() & predicted.keys())}
     if not pairs:
         raise SourceError(f"{predictions}: no prediction here belongs to a label in {labels}; check both folders")
-    problems = [f"{found[case]}: no label for this case in {labels}" for case in sorted(found.keys() - truth.keys())]
-    return pairs, problems, sorted(truth.keys() - found.keys())
+    unknown = sorted(predicted.keys() - truth.keys())
+    problems = [f"{predicted[case]}: no label for this case in {labels}" for case in unknown]
+    return pairs, problems, sorted(truth.keys() - predicted.keys())
 
 
-def evaluate_pairs(pairs: dict[str, tuple[Path, Path]], progress: bool = False) -> Evaluation:
-    """Score (label, prediction) files by case; a pair that cannot be scored becomes a line, and the others go on."""
-    rows, found, problems = {}, [], []
-    for case, (label, prediction) in tqdm(
-        pairs.items(), desc="scoring", unit="patient", leave=False, disable=not progress
-    ):
-        try:
-            rows[case], each = score_files(label, prediction)
-            found += [{"case": case, **lesion} for lesion in each]
-        except LungsegError as error:
-            problems.append(str(error))
-    return Evaluation(score_table(rows), pd.DataFrame(found, columns=["case", "ml", "found"]), problems)
+def evaluate_pairs(
+    pairs: Mapping[str, tuple[Path, Path]], progress: bool = False, patients: Mapping[str, str] | None = None
+) -> Evaluation:
+    """Score (label, prediction) files by case; a pair that cannot be scored becomes a line, and the others go on.
+
+    ``patients`` says whose each case is, as in :func:`score_table`.
+    """
+    rows, lesions, problems = {}, [], []
+    bar = tqdm(pairs.items(), desc="scoring", unit="case", leave=False, disable=not progress)
+    for case, (label, prediction) in bar:
+        result = attempt(str(prediction), score_files, label, prediction)
+        if isinstance(result, LungsegError):
+            problems.append(str(result))
+        else:
+            rows[case] = result[0]
+            lesions += [{"case": case, **lesion} for lesion in result[1]]
+    return Evaluation(score_table(rows, patients), pd.DataFrame(lesions, columns=["case", "ml", "found"]), problems)
 
 
-def score_table(rows: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Return one row a patient, indexed by ``case``, sorted, with the columns of :data:`COLUMNS`."""
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS))
-    return table.rename_axis("case").sort_index()
+def score_table(rows: Mapping[str, dict[str, Any]], patients: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Return one row a case, indexed by ``case``, sorted, with the columns of :data:`COLUMNS`.
+
+    ``patients`` is case -> patient; a case that it lacks is its own. Where a patient is not called as the case
+    is, the table gets a column ``patient``.
+    """
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS)).rename_axis("case").sort_index()
+    people = [(patients or {}).get(case, case) for case in table.index]
+    return table if people == list(table.index) else table.assign(patient=people)
+
+
+def by_patient(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the numbers of a :func:`score_table`, a row a patient: the mean over the patient's cases.
+
+    Undefined scores (NaN) are left out of it. The table itself where each case is its own patient.
+    """
+    return table.groupby("patient").mean() if "patient" in table else table

@@ -1,9 +1,8 @@
 """Digital thorax phantoms with tumours, written as a Decathlon data set.
 
-This room writes files. The chest itself is made in ``phantom_thorax``, from the rooms
-``phantom_patient`` (who), ``_canvas`` (drawing), ``_cage``, ``_body``, ``_organs``,
-``_mediastinum``, ``_lungs`` and ``_trees`` (anatomy), ``_tumours``, ``_distractors`` (what
-is no tumour) and ``_physics`` (the scanner).
+This module writes files. The chest itself is made in ``thorax``, from the modules ``patient`` (who),
+``canvas`` (drawing), ``cage``, ``body``, ``organs``, ``mediastinum``, ``lungs`` and ``trees`` (anatomy),
+``tumours``, ``distractors`` (what is no tumour) and ``physics`` (the scanner).
 """
 
 from __future__ import annotations
@@ -15,11 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isal import igzip
-from joblib import Parallel, cpu_count, delayed
-from tqdm import tqdm
 
 from ..errors import SourceError
 from ..files import PARTIAL, dataset_json, write_nifti, written_whole
+from ..parallel import side_by_side
 from ..phantom import PHANTOMS, UNLABELLED_PHANTOMS
 from .thorax import Phantom, make_phantom
 
@@ -44,7 +42,7 @@ def write_dataset(
 ) -> Path:
     """Write ``cases`` labelled and ``unlabelled`` further phantoms to ``out`` as a Decathlon data set.
 
-    The files are the same for any number of ``workers`` (default: one a core). A killed
+    The files are the same for any number of ``workers`` (default: one a core). ``seed`` is 0 or more. A killed
     run leaves no half file, and the next run goes on where it stopped; cases made with
     another seed, matrix or version are made afresh. No two values of ``seed`` share a
     patient. A worker needs about 0.4 GB at matrix 256 and 3 GB at 512. Returns ``out``.
@@ -52,10 +50,10 @@ def write_dataset(
     be written.
     """
     out = Path(out)
-    if cases < 1 or unlabelled < 0:
+    if cases < 1 or unlabelled < 0 or seed < 0:
         raise SourceError(
-            f"phantom set {out}: cannot make {cases} labelled and {unlabelled} unlabelled cases; "
-            "ask for at least 1 and 0"
+            f"phantom set {out}: cannot make {cases} labelled and {unlabelled} unlabelled cases of seed {seed}; "
+            "ask for at least 1 and 0, and a seed of 0 or more"
         )
     for folder in FOLDERS:
         try:
@@ -72,10 +70,8 @@ def write_dataset(
     if todo:
         # A set is whole when it has its description.
         (out / "dataset.json").unlink(missing_ok=True)
-    workers = min(workers or cpu_count(), max(1, len(todo)))
-    made = Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(_write_case)(*job, matrix) for job in todo)
-    for _ in tqdm(made, total=len(todo), desc="phantoms", unit="case", disable=not todo):
-        pass
+        for _ in side_by_side(_write_case, [(*job, matrix) for job in todo], workers, "phantoms"):
+            pass
     text = dataset_json(
         "Lung phantoms",
         "Digital thorax phantoms with lung tumours, in the layout of Task06_Lung. Not patients.",

@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from ..errors import LungsegError, ScanError, SourceError
+from ..errors import LungsegError, ScanError, SourceError, attempt
 from ..files import write_nifti
+from ..parallel import side_by_side
 from ..prediction import MASK, PROBABILITY
 from ..recipe import Recipe
 from ..scans.case import Case, case_id
 from ..scans.scan import Scan
 from ..sources.datasets import find_cases
 from ..sources.finding import ITK_ENDINGS, Found, find_scan, find_scans
+from ..training.devices import pick_device
 from ..unet import UNet
 from .inference import Prediction, predict_case
 
@@ -44,11 +45,12 @@ class Written:
         return [path for path in (self.mask, self.probability, self.segmentation) if path]
 
 
-def scans_of(paths: Sequence[str | Path]) -> tuple[list[Case | Found], list[str]]:
+def scans_of(paths: Sequence[str | Path], keep_ids: bool = False) -> tuple[list[Case | Found], list[str]]:
     """Return the scans among files and folders, as a command line names them, and a line for each thing left out.
 
-    A folder may be a Decathlon data set, hold NIfTI, NRRD or MHA files, or DICOM series at
-    any depth. A file that is missing or no scan is kept: reading it says what is wrong with
+    A folder may be a Decathlon data set, or hold NIfTI, NRRD or MHA files or DICOM series at
+    any depth. DICOM series are called as :func:`~lungseg_helpers.sources.finding.find_scans` has it, with or
+    without ``keep_ids``. A file that is missing or no scan is kept: reading it says what is wrong with
     it, and the others go on. Raises :class:`SourceError` for a folder without scans, and
     where two scans have the same id and would overwrite each other's results.
     """
@@ -58,13 +60,14 @@ def scans_of(paths: Sequence[str | Path]) -> tuple[list[Case | Found], list[str]
         if not path.is_dir():
             scans.append(find_scan(path) if path.name.lower().endswith(ITK_ENDINGS) else Case(case_id(path), path))
             continue
+        # NIfTI files right in the folder keep their whole names
         nifti = _nifti_cases(path)
-        found, left_out = ([], []) if (path / "imagesTr").is_dir() else find_scans(path)
-        # NIfTI files are found above, and keep their whole names
-        found = [each for each in found if not each.source.name.lower().endswith(NIFTI_ENDINGS)]
-        if not nifti and not found:
+        others, left_out = ([], []) if (path / "imagesTr").is_dir() else find_scans(path, keep_ids=keep_ids)
+        listed = {case.image for case in nifti}
+        below = [_as_case(scan) for scan in others if scan.source not in listed and not _is_result(scan.source)]
+        if not nifti and not below:
             raise SourceError("; ".join([f"{path}: holds no scan; give NIfTI, NRRD, MHA or a DICOM series", *left_out]))
-        scans += [*nifti, *found]
+        scans += [*nifti, *below]
         lines += left_out
     taken: dict[str, Path] = {}
     for scan in scans:
@@ -83,25 +86,47 @@ def predict_cases(
     progress: bool = True,
     flips: bool = False,
     probability: bool = False,
-) -> Iterator[tuple[Case | Found, Written | Exception]]:
-    """Segment scans one after the other and write what is found; one that fails is yielded as its exception.
+) -> Iterator[tuple[Case | Found, Written | LungsegError]]:
+    """Segment scans one after the other and write what is found; one that fails is yielded with its error.
 
-    ``flips`` as in :func:`~lungseg_helpers.prediction.inference.predict_stack`; with ``probability`` the
-    probabilities are written too.
+    ``device`` may be ``"auto"``. ``flips`` as in :func:`~lungseg_helpers.prediction.inference.predict_stack`;
+    with ``probability`` the probabilities are written too. Inside
+    :func:`~lungseg_helpers.parallel.on_cluster` the scans are segmented side by side, by the cluster's workers.
     """
-    for scan in tqdm(scans, desc="predicting", unit="scan", leave=False, disable=not progress):
-        try:
-            with _as_nifti(scan) as case:
-                found = predict_case(network, recipe, case, device, progress, flips, probability)
-            yield scan, _write(found, scan, Path(folder))
-        except (LungsegError, OSError) as error:
-            yield scan, error
+    options = (network, recipe, Path(folder), device, progress, flips, probability)
+    jobs = [(scan.id, _predict_one, scan, *options) for scan in scans]
+    results = side_by_side(attempt, jobs, 1, "predicting" if progress else "", "scan")
+    yield from zip(scans, results, strict=True)
+
+
+def _predict_one(
+    scan: Case | Found,
+    network: UNet,
+    recipe: Recipe,
+    folder: Path,
+    device: str,
+    progress: bool,
+    flips: bool,
+    probability: bool,
+) -> Written:
+    with _as_nifti(scan) as case:
+        prediction = predict_case(network, recipe, case, pick_device(device), progress, flips, probability)
+    return _write(prediction, scan, folder)
+
+
+def _as_case(scan: Found) -> Case | Found:
+    """A NIfTI file needs no conversion."""
+    return Case(scan.id, scan.source) if scan.source.name.lower().endswith(NIFTI_ENDINGS) else scan
+
+
+def _is_result(path: Path) -> bool:
+    """Say whether an earlier run has written this beside the scans."""
+    return case_id(path).endswith((MASK, PROBABILITY))
 
 
 def _nifti_cases(folder: Path) -> list[Case]:
     try:
-        # what an earlier run has written beside the scans is none
-        return [case for case in find_cases(folder) if not case.id.endswith((MASK, PROBABILITY))]
+        return [case for case in find_cases(folder) if not _is_result(case.image)]
     except SourceError:
         if (folder / "imagesTr").is_dir() or any(path.name.endswith(NIFTI_ENDINGS) for path in folder.iterdir()):
             raise
@@ -129,16 +154,17 @@ def _as_nifti(scan: Case | Found) -> Iterator[Case]:
             raise ScanError(str(error).replace(str(case.image), str(scan.source))) from error
 
 
-def _write(found: Prediction, scan: Case | Found, folder: Path) -> Written:
-    mask = save_mask(found.mask, found.scan, prediction_path(scan, folder))
+def _write(prediction: Prediction, scan: Case | Found, folder: Path) -> Written:
+    mask = save_mask(prediction.mask, prediction.scan, prediction_path(scan, folder))
     probability = segmentation = None
-    if found.probability is not None:
+    if prediction.probability is not None:
         path = folder / f"{scan.id}{PROBABILITY}.nii.gz"
-        probability = save_mask(found.probability, found.scan, path, step=1 / 255)
+        probability = save_mask(prediction.probability, prediction.scan, path, step=1 / 255)
     if isinstance(scan, Found) and scan.series is not None:
         from ..scans.dicom_segmentation import save_segmentation  # slow to import, and needed for DICOM alone
 
-        segmentation = save_segmentation(found.mask, found.scan.affine, scan.series, folder / f"{scan.id}{MASK}.dcm")
+        path = folder / f"{scan.id}{MASK}.dcm"
+        segmentation = save_segmentation(prediction.mask, prediction.scan.affine, scan.series, path)
     return Written(mask, probability, segmentation)
 
 

@@ -8,10 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from joblib import Parallel, delayed
-from tqdm import tqdm
-
-from ..errors import LungsegError
+from ..errors import LungsegError, StackError, attempt
+from ..parallel import side_by_side
 from ..recipe import Recipe
 from ..scans.case import Case
 from .fingerprint import is_unchanged
@@ -44,16 +42,18 @@ def is_current(folder: Path, case: Case, recipe: Recipe) -> bool:
         return False
 
 
-def _prepare_one(case: Case, recipe: Recipe, folder: Path) -> str | None:
-    """Prepare one case; return a fault of its files as a line instead of raising, so that others go on."""
-    try:
-        if is_current(folder / case.id, case, recipe):
-            return None
-        stack = make_stack(case, recipe)
-    except (LungsegError, OSError) as error:
-        return str(error) if case.id in str(error) else f"{case.id}: {error}"
-    save_stack(stack, folder)
-    return None
+def _prepare_one(case: Case, recipe: Recipe, folder: Path) -> None:
+    """Write one case's stack where it is not there yet."""
+    if not is_current(folder / case.id, case, recipe):
+        save_stack(make_stack(case, recipe), folder)
+
+
+def _attempt_one(case: Case, recipe: Recipe, folder: Path) -> LungsegError | None:
+    """Prepare one case; return what is wrong with it instead of raising, but for a folder that cannot be written to."""
+    result = attempt(case.id, _prepare_one, case, recipe, folder)
+    if isinstance(result, StackError):
+        raise result
+    return result
 
 
 def prepare(
@@ -62,14 +62,12 @@ def prepare(
     """Prepare patients side by side; a second call redoes only what changed.
 
     Returns the stack folders, in the order of ``cases``, and one line for each case that
-    could not be used. ``workers`` defaults to the number of cores (joblib's own count,
-    so a joblib backend such as Dask or Ray takes over when one is active). Raises
-    :class:`StackError` where ``folder`` cannot be written to: no other case would fare better.
+    could not be used. ``workers`` as in :func:`~lungseg_helpers.parallel.side_by_side`, which also says how
+    other machines help. Raises :class:`StackError` where ``folder`` cannot be written to: no other case would
+    fare better; :class:`ClusterError` where a process is killed.
     """
     _clear_stale(folder)
-    todo = Parallel(n_jobs=workers or -1, return_as="generator")(
-        delayed(_prepare_one)(case, recipe, folder) for case in cases
-    )
-    problems = list(tqdm(todo, total=len(cases), desc="preparing", unit="patient", leave=False))
+    jobs = [(case, recipe, folder) for case in cases]
+    problems = list(side_by_side(_attempt_one, jobs, workers, "preparing", "patient"))
     good = [folder / case.id for case, problem in zip(cases, problems, strict=True) if problem is None]
-    return good, [problem for problem in problems if problem is not None]
+    return good, [str(problem) for problem in problems if problem is not None]

@@ -99,8 +99,6 @@ def check_case(case: Case, labels: Collection[int] | None = None, scan: Scan | N
             return read_scan(path, kind)
         except LungsegError as error:
             report(path, _fault_of(path, error))
-        except MemoryError:
-            report(path, ("does not fit into memory", "close other programs, or check with fewer workers"))
         return None
 
     scan = scan or read(case.image, "image")

@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from joblib import Parallel, delayed
-from tqdm import tqdm
-
-from ..errors import SourceError
+from ..errors import LungsegError, SourceError, attempt
+from ..parallel import side_by_side
 from ..scans.case import Case, case_id
 from ..scans.checking import Problem, Severity, check_case
+from .patients import PATIENTS, read_patients
 
 WHOLE = "data set"
 """What stands for the case where a fault is no single case's."""
@@ -61,7 +60,7 @@ def check_dataset(root: str | Path, labels: Collection[int] | None = None, worke
     """Check a Decathlon folder, or a plain folder of NIfTI files, and every case in it.
 
     ``labels`` chooses which label values count as tumour; without it 1 does, and values besides
-    0 and 1 are errors. ``workers`` defaults to the number of cores. A faulty file never
+    0 and 1 are errors. ``workers`` as in :func:`~lungseg_helpers.parallel.side_by_side`. A faulty file never
     raises; :class:`SourceError` says only that ``root`` is no folder that can be listed.
     """
     root = Path(root)
@@ -70,19 +69,20 @@ def check_dataset(root: str | Path, labels: Collection[int] | None = None, worke
     except OSError as error:
         raise SourceError(f"{root}: cannot be listed ({error.strerror}); give a folder that holds scans") from error
     layout = _Layout(root)
-    checks = Parallel(n_jobs=workers or -1, return_as="generator")(
-        delayed(_problems_of)(case, labels) for case in layout.cases
-    )
-    bar = tqdm(checks, total=len(layout.cases), desc="checking", unit="case", leave=False)
-    found = [problem for problems in bar for problem in problems]
+    checks = side_by_side(_problems_of, [(case, labels) for case in layout.cases], workers, "checking")
+    of_cases = [problem for problems in checks for problem in problems]
     ids = tuple(sorted({case.id for case in layout.cases}))
     # The set's own faults first, then case by case, in the order in which they were found.
     order = {WHOLE: -1} | {id_: place for place, id_ in enumerate(ids)}
-    return Report(root, ids, tuple(sorted(layout.problems + found, key=lambda p: order.get(p.case, len(ids)))))
+    return Report(root, ids, tuple(sorted(layout.problems + of_cases, key=lambda p: order.get(p.case, len(ids)))))
 
 
 def _problems_of(case: Case, labels: Collection[int] | None) -> tuple[Problem, ...]:
-    return check_case(case, labels).problems
+    checked = attempt(case.id, check_case, case, labels)
+    if isinstance(checked, LungsegError):
+        fault, _, remedy = str(checked).removeprefix(f"{case.id}: ").rpartition("; ")
+        return (Problem(case.id, str(case.image), fault, remedy),)
+    return checked.problems
 
 
 class _Layout:
@@ -100,6 +100,12 @@ class _Layout:
             self._add(WHOLE, root, "holds no .nii or .nii.gz scan", "give the folder that holds them, or import them")
         if decathlon:
             self._describe(root / "dataset.json", images, labels)
+        try:
+            read_patients(root, {case.id for case in self.cases})
+        except SourceError as error:
+            path = root / PATIENTS
+            fault, _, remedy = str(error).removeprefix(f"{path}: ").rpartition("; ")
+            self._add(WHOLE, path, fault, remedy)
 
     def _add(self, case: str, path: Path, fault: str, remedy: str, severity: Severity = "error") -> None:
         self.problems.append(Problem(case, str(path), fault, remedy, severity))

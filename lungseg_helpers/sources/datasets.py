@@ -70,10 +70,10 @@ def find_cases(root: str | Path) -> list[Case]:
     if not root.is_dir():
         raise SourceError(f"{root}: no such folder; give a folder that holds .nii.gz scans")
     if (root / "imagesTr").is_dir() or (root / "imagesTs").is_dir():
-        images = [*_nifti_files(root / "imagesTr"), *_nifti_files(root / "imagesTs")]
-        labels = {case_id(path): path for path in _nifti_files(root / "labelsTr")}
+        images = [*nifti_files(root / "imagesTr"), *nifti_files(root / "imagesTs")]
+        labels = {case_id(path): path for path in nifti_files(root / "labelsTr")}
     else:
-        images, labels = _nifti_files(root), {}
+        images, labels = nifti_files(root), {}
     cases: dict[str, Case] = {}
     for image in images:
         id_ = case_id(image)
@@ -86,7 +86,11 @@ def find_cases(root: str | Path) -> list[Case]:
     return [replace(cases[id_], patient=patients.get(id_, id_)) for id_ in sorted(cases)]
 
 
-def _nifti_files(folder: Path) -> list[Path]:
+def nifti_files(folder: Path) -> list[Path]:
+    """Return the NIfTI files of a folder, sorted, without hidden ones; none where there is no such folder.
+
+    Raises :class:`SourceError` where this user may not list it.
+    """
     if not folder.is_dir():
         return []
     try:

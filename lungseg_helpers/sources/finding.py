@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from ..scans.dicom_labels import RT_STRUCT, SEGMENTATION, TUMOUR_NAMES, labels_o
 from ..scans.dicom_series import read_series
 from ..scans.itk import read_itk
 from ..scans.scan import read_scan
-from .datasets import find_cases
+from .datasets import find_cases, nifti_files
 
 ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -34,20 +35,38 @@ class Found:
     """A scan that was found, and how to read it.
 
     ``read`` returns image, label (or None) and notes; asked for no label, it reads none.
-    ``series`` is what a DICOM scan is made of.
+    ``patient`` is whose scan it is, empty where nothing says so. ``series`` is what a DICOM scan is made of.
     """
 
     id: str
     source: Path
     label_source: Path | None
     read: Callable[[bool], tuple[Image, Image | None, list[str]]]
+    patient: str = ""
     series: Series | None = None
 
 
-def find_scans(folder: Path, regions: str = TUMOUR_NAMES) -> tuple[list[Found], list[str]]:
-    """Return every scan below a folder, each under an id of its own, and one line for each thing left out."""
+def find_scans(
+    folder: Path, regions: str = TUMOUR_NAMES, keep_ids: bool = False, patients: str | None = None
+) -> tuple[list[Found], list[str]]:
+    """Return every scan below a folder, each under an id of its own, and one line for each thing left out.
+
+    A DICOM scan is called after its PatientID and its series' number. The PatientID stands there, and as the
+    patient, as its :func:`pseudonym`; with ``keep_ids`` as it is. ``patients`` is a regular expression whose
+    first group, looked for in a scan's path below ``folder``, is the patient of a scan without PatientID.
+    """
     lines: list[str] = []
-    return _unique([*_find_dicom(folder, regions, lines), *_find_files(folder)]), lines
+    scans = _unique([*_find_dicom(folder, regions, keep_ids, lines), *_find_files(folder, lines)])
+    return [_with_patient(scan, folder, patients, lines) if patients else scan for scan in scans], lines
+
+
+def pseudonym(patient_id: str) -> str:
+    """Return another name for a DICOM PatientID, the same each time: ``p`` and 8 hexadecimal digits of its SHA-256.
+
+    It keeps the PatientID from being seen and cases of one patient together. It is no anonymisation: whoever
+    knows or can guess the PatientIDs can find out whose name it is, and the scan itself shows the patient.
+    """
+    return f"p{hashlib.sha256(patient_id.strip().encode()).hexdigest()[:8]}"
 
 
 def find_scan(path: Path) -> Found:
@@ -55,18 +74,31 @@ def find_scan(path: Path) -> Found:
     return Found(_safe(_stem(path)), path, None, _file_reader(path, None))
 
 
-def _find_dicom(folder: Path, regions: str, lines: list[str]) -> Iterator[Found]:
+def _with_patient(scan: Found, folder: Path, pattern: str, lines: list[str]) -> Found:
+    """Return the scan with the patient that its path names, where nothing better does."""
+    if scan.patient:
+        return scan
+    match = re.search(pattern, scan.source.relative_to(folder).as_posix())
+    if match is None or not match[1]:
+        lines.append(f"{scan.source}: its path names no patient by {pattern!r}; it is taken for a patient of its own")
+        return scan
+    return replace(scan, patient=match[1])
+
+
+def _find_dicom(folder: Path, regions: str, keep_ids: bool, lines: list[str]) -> Iterator[Found]:
     files, unread = read_headers(folder)
     series, left_out = group_series(files)
     lines += unread + left_out
     used: set[Path] = set()
-    for each in series:
-        beside = labels_of(each, files)
+    for one in series:
+        beside = labels_of(one, files)
         used |= {file.path for file in beside}
-        folder_of = each.slices[0].path.parent
-        name = f"{each.header.get('PatientID') or folder_of.name}_s{each.header.get('SeriesNumber') or 0}"
+        folder_of = one.slices[0].path.parent
+        patient = str(one.header.get("PatientID") or "").strip()
+        patient = patient if keep_ids or not patient else pseudonym(patient)
+        name = f"{patient or folder_of.name}_s{one.header.get('SeriesNumber') or 0}"
         label = beside[0].path if beside else None
-        yield Found(_safe(name), folder_of, label, _dicom_reader(each, beside, regions), each)
+        yield Found(_safe(name), folder_of, label, _dicom_reader(one, beside, regions), patient, one)
     for file in files:
         if file.header.SOPClassUID in (RT_STRUCT, SEGMENTATION) and file.path not in used:
             lines.append(f"{file.path}: refers to no series in this folder; add that series, or remove it")
@@ -77,22 +109,33 @@ def _dicom_reader(series: Series, beside: list[Slice], regions: str) -> Callable
         volume = read_series(series)
         notes, mask = list(volume.notes), None
         for file in beside if labelled else ():
-            found = read_label(file, volume, regions)
-            if found is None:
+            region = read_label(file, volume, regions)
+            if region is None:
                 names = ", ".join(region_names(file)) or "nothing"
                 notes.append(f"{file.path}: no region is named like a tumour ({names}); choose one with --regions")
             else:
-                mask = found if mask is None else mask | found
+                mask = region if mask is None else mask | region
         return (volume.voxels, volume.affine), None if mask is None else (mask, volume.affine), notes
 
     return read
 
 
-def _find_files(folder: Path) -> Iterator[Found]:
-    """Find NIfTI, NRRD and MHA scans: as a Decathlon folder, else by their names, label beside image."""
+def _find_files(folder: Path, lines: list[str]) -> Iterator[Found]:
+    """Find NIfTI, NRRD and MHA scans: as a Decathlon folder, else by their names, label beside image.
+
+    A label that is of no image, and a second one of an image, are left out with a line.
+    """
     if (folder / "imagesTr").is_dir():
-        for case in find_cases(folder):
-            yield Found(_safe(case.id), case.image, case.label, _file_reader(case.image, case.label))
+        cases = find_cases(folder)
+        used = {case.label for case in cases}
+        for path in nifti_files(folder / "labelsTr"):
+            if path not in used:
+                lines.append(
+                    f"{path}: is of no image in imagesTr, or a second label of one, and is left out; rename it"
+                )
+        for case in cases:
+            patient = "" if case.patient == case.id else case.patient
+            yield Found(_safe(case.id), case.image, case.label, _file_reader(case.image, case.label), patient)
         return
     images: dict[Path, Path] = {}
     labels: dict[Path, Path] = {}
@@ -101,10 +144,16 @@ def _find_files(folder: Path) -> Iterator[Found]:
             continue
         stem = path.parent / _stem(path)
         if match := LABEL_MARK.match(stem.name):
-            labels[stem.with_name(match["case"])] = path
+            first = labels.setdefault(stem.with_name(match["case"]), path)
+            if first != path:
+                lines.append(f"{path}: is left out, a second label beside {first.name}; merge the two, or remove one")
         else:
             match = IMAGE_MARK.match(stem.name)
             images[path] = stem.with_name(match["case"]) if match else stem
+    for stem in sorted(set(labels) - set(images.values())):
+        lines.append(
+            f"{labels[stem]}: is the label of no image and is left out; put it beside {stem.name}, or rename one"
+        )
     for path, stem in images.items():
         yield Found(_safe(stem.name), path, labels.get(stem), _file_reader(path, labels.get(stem)))
 
@@ -144,15 +193,15 @@ def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._-") or "case"
 
 
-def _unique(found: list[Found]) -> list[Found]:
+def _unique(scans: list[Found]) -> list[Found]:
     """Give cases of one name a number each."""
     taken: set[str] = set()
     result = []
-    for each in found:
-        id_, number = each.id, 1
+    for scan in scans:
+        id_, number = scan.id, 1
         while id_.lower() in taken:
             number += 1
-            id_ = f"{each.id}_{number}"
+            id_ = f"{scan.id}_{number}"
         taken.add(id_.lower())
-        result.append(replace(each, id=id_))
+        result.append(replace(scan, id=id_))
     return result

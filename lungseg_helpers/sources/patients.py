@@ -7,7 +7,7 @@ and the other into the test says too much good of a network, so every split goes
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from ..errors import SourceError
@@ -18,12 +18,12 @@ PATIENTS = "patients.csv"
 HEADER = ["case", "patient"]
 
 
-def read_patients(root: Path, ids: Collection[str]) -> dict[str, str]:
+def read_patients(root: Path, ids: Container[str] | None = None) -> dict[str, str]:
     """Return case id -> patient as ``root/patients.csv`` has them; empty where there is no such file.
 
     The file has the header ``case,patient`` and a line a case. Cases that it does not list are their own
-    patients. ``ids`` are the data set's cases. Raises :class:`SourceError` where the file cannot be read,
-    has another form, or lists a case twice or one that is not in ``ids``.
+    patients. ``ids`` are the data set's cases, where they are known. Raises :class:`SourceError` where the file
+    cannot be read, has another form, or lists a case twice or one that is not in ``ids``.
     """
     path = Path(root) / PATIENTS
     if not path.exists():
@@ -43,7 +43,7 @@ def read_patients(root: Path, ids: Collection[str]) -> dict[str, str]:
         case, patient = row
         if case in patients:
             raise SourceError(f"{path}: lists case {case} twice; remove one of the lines")
-        if case not in ids:
+        if ids is not None and case not in ids:
             raise SourceError(f"{path}: lists case {case}, which is not in this data set; remove the line")
         patients[case] = patient
     return patients

@@ -6,17 +6,13 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from test_metrics import EMPTY, SPACING, ball
 
 from lungseg_helpers.cli import main
 from lungseg_helpers.errors import SourceError
 from lungseg_helpers.evaluation.metrics import score
-from lungseg_helpers.evaluation.report import write_report
-from lungseg_helpers.evaluation.runs import evaluate_run
-from lungseg_helpers.evaluation.scores import COLUMNS, evaluate_pairs, find_pairs
-from lungseg_helpers.training.weights import save_weights
-from lungseg_helpers.unet import build_unet
+from lungseg_helpers.evaluation.report import summary, write_report
+from lungseg_helpers.evaluation.scores import COLUMNS, evaluate_pairs, find_pairs, score_table
 
 
 def _save(mask, path, spacing=SPACING):
@@ -75,36 +71,28 @@ def test_a_report_of_nothing_found_can_be_drawn(tmp_path):
     assert json.loads(files[2].read_text())["mean_dice"] is None, "JSON has no NaN"
 
 
-@pytest.fixture
-def finished_run(toy_case, toy_recipe, tmp_path):
-    """A run of three toy patients whose weights say what an untrained network says; and its data set."""
-    for name in ("a", "b", "c"):
-        toy_case(name)
-    torch.manual_seed(0)
-    run = tmp_path / "run"
-    run.mkdir()
-    roles = {"data": str(tmp_path), "train": ["a"], "validation": ["b"], "test": ["c"]}
-    save_weights(run / "weights.ckpt", toy_recipe, build_unet(toy_recipe).state_dict(), roles)
-    return run
+def test_means_and_intervals_go_by_patient(tmp_path):
+    """Two scans of one patient are one draw of the bootstrap, not two."""
+    rows = {f"{patient}{scan}": score(ball((8, 8, 8)), ball((8, 8, 8 + 2 * patient)), SPACING)
+            for patient in range(3) for scan in "abcd"}  # fmt: skip
+    patients = {case: case[0] for case in rows}
+    several, alone = score_table(rows, patients), score_table({"0": rows["0a"], "1": rows["1a"], "2": rows["2a"]})
+    assert len(several) == 12 and list(several["patient"].unique()) == ["0", "1", "2"]
+    keys = ("patients", "mean_dice", "dice_low", "dice_high", "median_dice", "mean_surface_dice", "median_hd95_mm")
+    for key in keys:
+        assert summary(several)[key] == pytest.approx(summary(alone)[key]), key
+    assert summary(several)["lesions"] == 12
+    assert "patient" not in score_table(rows), "nothing to say where each case is its own patient"
 
 
-def test_a_run_is_scored_on_its_test_patients_alone(finished_run, tmp_path):
-    found = evaluate_run(finished_run, progress=False)
-    assert list(found.table.index) == ["c"] and found.problems == []
-    masks = list((finished_run / "predictions").iterdir())
-    assert [path.name for path in masks] == ["c_pred.nii.gz"]
-    before = masks[0].stat().st_mtime_ns
-    evaluate_run(finished_run, progress=False)
-    assert masks[0].stat().st_mtime_ns == before, "a mask that is newer than the weights is used again"
-
-
-def test_a_run_without_its_patients_says_so(finished_run, tmp_path, monkeypatch, capsys):
-    (tmp_path / "imagesTr" / "c.nii.gz").unlink()
-    with pytest.raises(SourceError, match="lacks the run's test patients c"):
-        evaluate_run(finished_run, progress=False)
-    with pytest.raises(SourceError, match="holds no weights"):
-        evaluate_run(tmp_path, progress=False)
-    monkeypatch.setattr("sys.argv", ["lungseg", "evaluate", str(tmp_path / "nowhere")])
+def test_evaluate_reads_who_is_whose_patient(tmp_path, monkeypatch, capsys):
+    for case in ("a", "b", "c"):
+        _save(ball((8, 8, 8)), tmp_path / "set" / "labelsTr" / f"{case}.nii.gz")
+        _save(ball((8, 8, 8)), tmp_path / "out" / f"{case}_pred.nii.gz")
+    (tmp_path / "set" / "patients.csv").write_text("case,patient\nb,a\n")
+    words = ["evaluate", str(tmp_path / "set"), str(tmp_path / "out"), "--out", str(tmp_path / "scores.csv")]
+    monkeypatch.setattr("sys.argv", ["lungseg", *words])
     with pytest.raises(SystemExit):
         main()
-    assert capsys.readouterr().err.count("\n") == 1
+    assert list(pd.read_csv(tmp_path / "scores.csv")["patient"]) == ["a", "a", "c"]
+    assert "patients 2, mean dice 1" in capsys.readouterr().out

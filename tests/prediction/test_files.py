@@ -83,10 +83,10 @@ def test_nibabel_and_simpleitk_read_the_same_mask(predict, toy_case):
 def test_a_dicom_folder_gives_nifti_and_dicom_seg(predict, tmp_path):
     hu, truth = toy_volume()
     write_series(tmp_path / "dicom", hu)
-    found = predict(tmp_path / "dicom")["P-7_s3"]
+    found = predict(tmp_path / "dicom")["pb582f609_s3"]
     mask = np.asanyarray(nib.load(found.mask).dataobj)
     assert dice(truth, mask) > 0.75
-    assert [path.name for path in found.files] == ["P-7_s3_pred.nii.gz", "P-7_s3_pred.dcm"]
+    assert [path.name for path in found.files] == ["pb582f609_s3_pred.nii.gz", "pb582f609_s3_pred.dcm"]
     data = pydicom.dcmread(found.segmentation)
     (series,), _ = group_series(read_headers(tmp_path / "dicom")[0])
     assert data.SOPClassUID == SEGMENTATION and data.PatientID == "P-7"
@@ -99,7 +99,7 @@ def test_a_dicom_folder_gives_nifti_and_dicom_seg(predict, tmp_path):
 @pytest.mark.parametrize("plane", [(-1, 0, 0, 0, 1, 0), (1, 0, 0, 0, -1, 0)])
 def test_dicom_seg_of_slices_that_run_another_way(predict, tmp_path, plane):
     write_series(tmp_path / "dicom", plane=plane)
-    found = predict(tmp_path / "dicom")["P-7_s3"]
+    found = predict(tmp_path / "dicom")["pb582f609_s3"]
     (series,), _ = group_series(read_headers(tmp_path / "dicom")[0])
     (file,), _ = read_headers(found.segmentation.parent)
     mask = np.asanyarray(nib.load(found.mask).dataobj)
@@ -109,16 +109,16 @@ def test_dicom_seg_of_slices_that_run_another_way(predict, tmp_path, plane):
 
 def test_nothing_found_is_a_dicom_seg_too(predict, tmp_path):
     write_series(tmp_path / "dicom", toy_volume(tumour=False)[0])
-    found = predict(tmp_path / "dicom")["P-7_s3"]
+    found = predict(tmp_path / "dicom")["pb582f609_s3"]
     assert not np.asanyarray(nib.load(found.mask).dataobj).any()
     assert not pydicom.dcmread(found.segmentation).pixel_array.any()
 
 
 def test_a_tilted_gantry_has_its_nifti_and_a_reason(predict, tmp_path):
     write_series(tmp_path / "dicom", tilt_mm=1.0)
-    found = predict(tmp_path / "dicom")["P-7_s3"]
+    found = predict(tmp_path / "dicom")["pb582f609_s3"]
     assert isinstance(found, ScanError) and "another grid" in str(found)
-    assert (tmp_path / "out" / "P-7_s3_pred.nii.gz").is_file()
+    assert (tmp_path / "out" / "pb582f609_s3_pred.nii.gz").is_file()
 
 
 def test_a_folder_of_everything(predict, toy_case, tmp_path):
@@ -130,7 +130,7 @@ def test_a_folder_of_everything(predict, toy_case, tmp_path):
     write_itk(mixed / "one_label.nrrd", truth)
     toy_case("nifti").image.rename(mixed / "nifti.nii.gz")
     found = predict(mixed)
-    assert set(found) == {"P-7_s3", "one", "nifti"}, "labels are no scans"
+    assert set(found) == {"pb582f609_s3", "one", "nifti"}, "labels are no scans"
     assert not any(isinstance(each, Exception) for each in found.values())
 
 

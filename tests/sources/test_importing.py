@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import locale
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,10 +27,19 @@ from toy import SHAPE, SPACING, toy_volume
 
 from lungseg_helpers import cli
 from lungseg_helpers.errors import ScanError, SourceError
+from lungseg_helpers.scans.case import Case
 from lungseg_helpers.scans.dicom_series import read_series
 from lungseg_helpers.scans.scan import read_scan
 from lungseg_helpers.sources.dataset_check import check_dataset
+from lungseg_helpers.sources.datasets import find_cases
+from lungseg_helpers.sources.finding import pseudonym
 from lungseg_helpers.sources.importing import import_folder
+
+
+def bring(*words: object, **options: object) -> tuple[list[Case], list[str]]:
+    """Import a folder; return the cases, and all lines of it."""
+    imported = import_folder(*words, **options)
+    return imported.cases, imported.notes + imported.problems
 
 
 def test_unsorted_files_become_the_volume_they_were(tmp_path: Path) -> None:
@@ -62,8 +72,8 @@ def test_several_series_in_one_folder_become_one_case_each(tmp_path: Path) -> No
     write_series(tmp_path / "in", hu[:, :, ::2], number=5, spacing=(4, 4, 12))
     (tmp_path / "in" / "readme.txt").write_text("no scan")
     (tmp_path / "in" / "broken.dcm").write_bytes(b"no DICOM either")
-    cases, lines = import_folder(tmp_path / "in", tmp_path / "out")
-    assert [case.id for case in cases] == ["P-7_s2", "P-7_s5"]
+    cases, lines = bring(tmp_path / "in", tmp_path / "out")
+    assert [case.id for case in cases] == ["pb582f609_s2", "pb582f609_s5"]
     assert len(lines) == 1 and "broken.dcm: is no DICOM file" in lines[0]
     assert [read_scan(case.image).voxels.shape[2] for case in cases] == [40, 20]
     assert not any(b"Nobody" in case.image.read_bytes() for case in cases)
@@ -76,8 +86,8 @@ def test_two_orientations_in_one_series_are_kept_apart(tmp_path: Path) -> None:
     coronal = hu.transpose(0, 2, 1)[:, ::-1, :]
     plane, spacing = (1, 0, 0, 0, 0, -1), (SPACING[0], SPACING[2], SPACING[1])
     write_series(tmp_path / "in" / "b", coronal, series=uid, number=2, plane=plane, spacing=spacing)
-    cases, lines = import_folder(tmp_path / "in", tmp_path / "out")
-    assert [case.id for case in cases] == ["P-7_s2", "P-7_s2_2"] and lines == []
+    cases, lines = bring(tmp_path / "in", tmp_path / "out")
+    assert [case.id for case in cases] == ["pb582f609_s2", "pb582f609_s2_2"] and lines == []
     axial, other = (nib.as_closest_canonical(nib.load(case.image)) for case in cases)
     np.testing.assert_array_equal(np.asarray(axial.dataobj), np.asarray(other.dataobj))
 
@@ -91,7 +101,7 @@ def test_localisers_are_left_out_with_a_line(tmp_path: Path) -> None:
         data.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
 
     write_series(tmp_path / "in", few, number=9, change=mark)
-    cases, lines = import_folder(tmp_path / "in", tmp_path / "out")
+    cases, lines = bring(tmp_path / "in", tmp_path / "out")
     assert len(cases) == 1 and len(lines) == 2
     assert "localiser" in lines[0] and "2 slices of one orientation" in lines[1]
 
@@ -221,8 +231,8 @@ def test_damaged_slices_are_named_and_others_go_on(tmp_path: Path) -> None:
             del data.ImagePositionPatient
 
     write_series(tmp_path / "in" / "c", number=3, change=lose)
-    cases, lines = import_folder(tmp_path / "in", tmp_path / "out")
-    assert [case.id for case in cases] == ["P-7_s1"]
+    cases, lines = bring(tmp_path / "in", tmp_path / "out")
+    assert [case.id for case in cases] == ["pb582f609_s1"]
     assert any(f"{path}: is cut short" in line for line in lines)
     assert any("does not say where its slice lies" in line for line in lines)
     assert any("lacks slice 4" in line for line in lines)
@@ -235,7 +245,7 @@ def test_damaged_slices_are_named_and_others_go_on(tmp_path: Path) -> None:
 def test_rt_struct_contours_become_the_label(tmp_path: Path) -> None:
     uid = write_series(tmp_path / "in")
     write_struct(tmp_path / "in" / "rt.dcm", uid, ["Heart", "GTV-1"])
-    (case,), lines = import_folder(tmp_path / "in", tmp_path / "out")
+    (case,), lines = bring(tmp_path / "in", tmp_path / "out")
     label = read_scan(case.label, "label").voxels
     assert np.flatnonzero(label.any(axis=(0, 1))).tolist() == [19, 20, 21] and lines == []
     assert label[..., 20].sum() * 16 == pytest.approx(np.pi * (17.2**2 - 6**2), rel=0.1)
@@ -246,9 +256,9 @@ def test_rt_struct_contours_become_the_label(tmp_path: Path) -> None:
 def test_regions_are_chosen_by_name(tmp_path: Path) -> None:
     uid = write_series(tmp_path / "in")
     write_struct(tmp_path / "in" / "rt.dcm", uid, ["Heart"])
-    (case,), lines = import_folder(tmp_path / "in", tmp_path / "none")
+    (case,), lines = bring(tmp_path / "in", tmp_path / "none")
     assert case.label is None and "no region is named like a tumour (Heart)" in lines[0]
-    (case,), lines = import_folder(tmp_path / "in", tmp_path / "heart", regions="^heart$")
+    (case,), lines = bring(tmp_path / "in", tmp_path / "heart", regions="^heart$")
     assert case.label is not None and lines == []
 
 
@@ -256,7 +266,7 @@ def test_dicom_seg_becomes_the_label(tmp_path: Path) -> None:
     uid = write_series(tmp_path / "in")
     truth = toy_volume()[1]
     write_segmentation(tmp_path / "in" / "seg.dcm", uid, truth)
-    (case,), lines = import_folder(tmp_path / "in", tmp_path / "out")
+    (case,), lines = bring(tmp_path / "in", tmp_path / "out")
     np.testing.assert_array_equal(read_scan(case.label, "label").voxels, truth)
     assert lines == []
 
@@ -266,8 +276,8 @@ def test_labels_that_do_not_fit_are_named(tmp_path: Path) -> None:
     write_struct(tmp_path / "in" / "rt.dcm", uid, ["GTV"], shift_z=3.0)
     write_series(tmp_path / "in" / "b", number=4)
     write_struct(tmp_path / "in" / "stray.dcm", "1.2.3.999", ["GTV"])
-    (case,), lines = import_folder(tmp_path / "in", tmp_path / "out")
-    assert case.id == "P-7_s4"
+    (case,), lines = bring(tmp_path / "in", tmp_path / "out")
+    assert case.id == "pb582f609_s4"
     assert any("rt.dcm: does not lie on the slices" in line for line in lines)
     assert any("stray.dcm: refers to no series" in line for line in lines)
 
@@ -284,7 +294,7 @@ def test_nrrd_mha_and_nifti_files(tmp_path: Path, ending: str) -> None:
         image = sitk.GetImageFromArray(array.transpose(2, 1, 0))
         image.SetSpacing(SPACING)
         sitk.WriteImage(image, str(folder / f"{name}{ending}"))
-    (one, two), lines = import_folder(folder, tmp_path / "out", labels={2})
+    (one, two), lines = bring(folder, tmp_path / "out", labels={2})
     assert (one.id, two.id, two.label) == ("case1", "case2", None) and lines == []
     np.testing.assert_array_equal(read_scan(one.image).voxels, hu)
     np.testing.assert_array_equal(read_scan(one.label, "label").voxels, label)
@@ -314,4 +324,85 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     with pytest.raises(SystemExit) as end:
         cli.main()
     out, _ = capsys.readouterr()
-    assert not end.value.code and out.strip() == f"1 cases in {tmp_path / 'out'}, 1 of them labelled"
+    assert not end.value.code and out.strip() == f"1 cases of 1 patients in {tmp_path / 'out'}, 1 of them labelled"
+
+
+# whose scans they are
+
+
+def write_scans(folder: Path, *names: str) -> Path:
+    """Write the toy chest, or where the name says so its label, as files of these names."""
+    hu, label = toy_volume()
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = sitk.GetImageFromArray((label if "label" in name or "seg" in name else hu).transpose(2, 1, 0))
+        image.SetSpacing(SPACING)
+        sitk.WriteImage(image, str(path))
+    return folder
+
+
+def test_dicom_series_of_one_patient_are_one_patient_under_a_pseudonym(tmp_path: Path) -> None:
+    write_series(tmp_path / "in" / "a", number=1)
+    write_series(tmp_path / "in" / "b", number=2)
+
+    def other(data: FileDataset, k: int) -> None:
+        data.PatientID = "Q-1"
+
+    write_series(tmp_path / "in" / "c", number=3, change=other)
+    bring(tmp_path / "in", tmp_path / "out")
+    cases = find_cases(tmp_path / "out")
+    p, q = pseudonym("P-7"), pseudonym("Q-1")
+    assert p != q and re.fullmatch("p[0-9a-f]{8}", p)
+    assert {case.id: case.patient for case in cases} == {f"{p}_s1": p, f"{p}_s2": p, f"{q}_s3": q}
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not any("P-7" in path.name or b"P-7" in path.read_bytes() for path in written)
+    bring(tmp_path / "in", tmp_path / "plain", keep_ids=True)
+    plain = {case.id: case.patient for case in find_cases(tmp_path / "plain")}
+    assert plain == {"P-7_s1": "P-7", "P-7_s2": "P-7", "Q-1_s3": "Q-1"}
+
+
+def test_patients_of_files_come_from_their_paths(tmp_path: Path) -> None:
+    folder = write_scans(tmp_path / "in", "ann/before.nrrd", "ann/after.nrrd", "bob/before.nrrd", "lost.nrrd")
+    cases, lines = bring(folder, tmp_path / "out", patients="^([^/]+)/")
+    assert {case.id: case.patient for case in cases} == {
+        "after": "ann", "before": "ann", "before_2": "bob", "lost": "lost"
+    }  # fmt: skip
+    assert len(lines) == 1 and "lost.nrrd: its path names no patient" in lines[0]
+    cases, _ = bring(folder, tmp_path / "alone")
+    assert all(case.patient == case.id for case in cases) and not (tmp_path / "alone" / "patients.csv").exists()
+    for wrong, message in (("(", "no regular expression"), ("ann", "has no group")):
+        with pytest.raises(SourceError, match=message):
+            bring(folder, tmp_path / "none", patients=wrong)
+
+
+def test_patients_of_a_decathlon_folder_are_kept(tmp_path: Path) -> None:
+    folder = write_scans(tmp_path / "in" / "imagesTr", "a.nii.gz", "b.nii.gz").parent
+    (folder / "patients.csv").write_text("case,patient\nb,a\n")
+    cases, _ = bring(folder, tmp_path / "out")
+    assert {case.id: case.patient for case in cases} == {"a": "a", "b": "a"}
+
+
+# nothing is lost without a word
+
+
+def test_a_label_without_image_and_a_second_label_are_named(tmp_path: Path) -> None:
+    names = ("a.nrrd", "a_label.nrrd", "a_seg.nrrd", "labels/b_label.nrrd", "b.nrrd")
+    cases, lines = bring(write_scans(tmp_path / "in", *names), tmp_path / "out")
+    assert {case.id: case.label is not None for case in cases} == {"a": True, "b": False}
+    assert len(lines) == 2
+    assert "a_seg.nrrd: is left out, a second label beside a_label.nrrd" in lines[0]
+    assert "labels/b_label.nrrd: is the label of no image" in lines[1]
+
+
+def test_labels_of_a_decathlon_folder_without_image_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    write_scans(folder / "imagesTr", "a.nii.gz")
+    hu, label = toy_volume()
+    (folder / "labelsTr").mkdir()
+    for name in ("a", "b"):
+        nib.save(nib.Nifti1Image(label, np.diag([*SPACING, 1])), folder / "labelsTr" / f"{name}.nii.gz")
+    nib.save(nib.Nifti1Image(hu, np.diag([*SPACING, 1])), folder / "imagesTr" / "a.nii.gz")
+    cases, lines = bring(folder, tmp_path / "out")
+    assert [case.id for case in cases] == ["a"] and cases[0].label is not None
+    assert len(lines) == 1 and "labelsTr/b.nii.gz: is of no image" in lines[0]
