@@ -153,8 +153,9 @@ def _bends(size: Sequence[int], alpha: float, sigma: float, rng: np.random.Gener
     """
     reach = math.ceil(2.5 * sigma)
     noise = (rng.random((2, *(length + 2 * reach for length in size)), np.float32) - 0.5) * np.float32(2 * alpha)
-    side = 2 * reach + 1
-    return [cv2.GaussianBlur(each, (side, side), sigma)[reach:-reach, reach:-reach] for each in noise]
+    side, (rows, columns) = 2 * reach + 1, size
+    smooth = [cv2.GaussianBlur(plane, (side, side), sigma) for plane in noise]
+    return [plane[reach : reach + rows, reach : reach + columns] for plane in smooth]
 
 
 def follow(

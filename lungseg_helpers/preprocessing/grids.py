@@ -86,18 +86,17 @@ def make_grid(
 def ct_to_grid(ct: np.ndarray, grid: Grid) -> np.ndarray:
     """Crop and resize an oriented scan (slice, row, column) to the grid: int16 HU, from air to the scale's top.
 
-    Slices that shrink are averaged over the area of each new pixel, so that noise falls as it
-    would in a coarser scan; slices that grow are interpolated linearly.
+    An axis that shrinks is averaged over the length of each new pixel, so that noise falls as it
+    would in a coarser scan; an axis that grows is interpolated linearly.
     """
     rows, columns = grid.shape[1:]
     cropped = ct[grid.box_slices]
-    how = cv2.INTER_AREA if rows < cropped.shape[1] else cv2.INTER_LINEAR
     resized = np.empty(grid.shape, np.int16)
     for target, plane in zip(resized, cropped, strict=True):
         # plane by plane, so that the working copy stays in the processor's cache
         plane = np.minimum(np.maximum(plane, AIR_HU), MAX_HU)  # five times as fast as np.clip
         whole = plane if plane.dtype == np.int16 else np.rint(plane).astype(np.int16)
-        cv2.resize(whole, (columns, rows), dst=target, interpolation=how)
+        target[:] = _resized(whole, rows, columns, cv2.INTER_LINEAR)
     return resized
 
 
@@ -113,8 +112,23 @@ def mask_to_grid(mask: np.ndarray, grid: Grid) -> np.ndarray:
     cropped = mask[grid.box_slices]
     for index in np.flatnonzero(cropped.any(axis=(1, 2))):
         plane = np.multiply(cropped[index], 255, dtype=np.uint8, order="C")
-        cv2.resize(plane, (columns, rows), dst=shares[index], interpolation=cv2.INTER_AREA)
+        shares[index] = _resized(plane, rows, columns, cv2.INTER_AREA)
     return shares
+
+
+def _resized(plane: np.ndarray, rows: int, columns: int, growing: int) -> np.ndarray:
+    """Return a plane with ``rows`` and ``columns``: averaged along an axis that shrinks, else by the way ``growing``.
+
+    OpenCV's INTER_AREA averages only where no axis grows, and interpolates both where one does.
+    So where one axis shrinks and the other grows, they are resized one after the other. Where
+    an axis grows, INTER_AREA is right for masks: it counts the share of each old pixel in a new one.
+    """
+    if rows > plane.shape[0] and columns < plane.shape[1]:
+        plane = cv2.resize(plane, (columns, plane.shape[0]), interpolation=cv2.INTER_AREA)
+    elif rows < plane.shape[0] and columns > plane.shape[1]:
+        plane = cv2.resize(plane, (plane.shape[1], rows), interpolation=cv2.INTER_AREA)
+    shrinks = rows <= plane.shape[0] and columns <= plane.shape[1]
+    return cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else growing)
 
 
 def from_grid(array: np.ndarray, grid: Grid, threshold: float | None = None) -> np.ndarray:
@@ -151,8 +165,8 @@ def _on_scan(array: np.ndarray, grid: Grid, least: float) -> Iterator[tuple[tupl
 
 def _enlarged(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return a plane resized to (columns, rows) so that its means over the old pixels are the old values."""
-    found = cv2.resize(plane, size, interpolation=cv2.INTER_CUBIC)
+    enlarged = cv2.resize(plane, size, interpolation=cv2.INTER_CUBIC)
     for _ in range(ROUNDS):
-        missed = plane - cv2.resize(found, plane.shape[::-1], interpolation=cv2.INTER_AREA)
-        found += cv2.resize(missed, size, interpolation=cv2.INTER_CUBIC)
-    return found
+        missed = plane - _resized(enlarged, *plane.shape, cv2.INTER_AREA)
+        enlarged += cv2.resize(missed, size, interpolation=cv2.INTER_CUBIC)
+    return enlarged

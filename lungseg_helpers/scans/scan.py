@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from .nifti_bytes import read_nifti, reject
+from .orientation import voxel_spacing
 
 SPACING_RANGE_MM = (0.01, 100.0)
 """Outside this range a spacing is not in mm, or not a spacing."""
@@ -41,9 +42,8 @@ class Scan:
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Distance between voxel centres in mm along x, y, z of ``voxels``."""
-        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return float(x), float(y), float(z)
+        """The mm per voxel along x, y, z of ``voxels``; their product is a voxel's volume in mm³."""
+        return voxel_spacing(self.affine)
 
     @property
     def axcodes(self) -> tuple[str, str, str]:

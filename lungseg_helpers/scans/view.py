@@ -16,7 +16,7 @@ from .scan import read_scan
 class View:
     """A scan as a radiologist looks at it: arrays (slice, row, column), ``ct`` in HU, ``masks`` by name.
 
-    ``spacing`` is in mm in the same order; ``z_mm`` is each slice's position in the scanner.
+    ``spacing`` is in mm in the same order; ``z_mm`` is the scanner's z at the middle of each slice.
     """
 
     ct: np.ndarray
@@ -31,9 +31,9 @@ def open_view(image: Path, **masks: Path | None) -> View:
     Raises :class:`ScanError` where a file cannot be used or a mask lies on another grid.
     """
     scan = read_scan(image)
-    found = {}
+    oriented_masks = {}
     for name, path in masks.items():
         if path is not None:
-            found[name] = oriented(label_on_grid(scan, read_scan(path, kind="label")), scan.affine)
+            oriented_masks[name] = oriented(label_on_grid(scan, read_scan(path, kind="label")), scan.affine)
     ct = oriented(scan.voxels, scan.affine)
-    return View(ct, found, oriented_spacing(scan.affine), slice_heights(scan.affine, len(ct)))
+    return View(ct, oriented_masks, oriented_spacing(scan.affine), slice_heights(scan.affine, scan.voxels.shape))

@@ -41,6 +41,14 @@ def test_with_every_part_off_a_patch_is_a_plain_cut():
     np.testing.assert_array_equal(vary_intensity(image.copy(), STILL, rng()), image)
 
 
+def test_bends_of_no_smoothness_are_noise():
+    """A sigma of 0 smooths nothing: each pixel comes from at most alpha away, as it does on imgaug's own terms."""
+    settings = replace(STILL, elastic_probability=1, elastic_alpha=(3.0, 3.0), elastic_sigma=(0.0, 0.0))
+    moves = draw_map(SIZE, MIDDLE, settings, rng()).pixels() - draw_map(SIZE, MIDDLE, STILL, rng()).pixels()
+    assert moves.shape == (*SIZE, 2) and 2.9 < np.abs(moves).max() <= 3.001
+    assert abs(np.corrcoef(moves[:-1].ravel(), moves[1:].ravel())[0, 1]) < 0.05
+
+
 def test_image_and_mask_move_together():
     """A bright disc and its mask go through 50 random moves: their centroids stay together and none is left behind."""
     rows, columns = np.mgrid[:96, :112]

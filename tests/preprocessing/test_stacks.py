@@ -21,7 +21,7 @@ from scipy import ndimage
 from toy import SHAPE
 
 from lungseg_helpers.errors import ScanError, StackError
-from lungseg_helpers.preprocessing.grids import OVERSHOOT, ct_to_grid, from_grid, make_grid
+from lungseg_helpers.preprocessing.grids import OVERSHOOT, ct_to_grid, from_grid, make_grid, mask_to_grid
 from lungseg_helpers.preprocessing.prepare import is_current, prepare
 from lungseg_helpers.preprocessing.stacks import make_stack, open_stack, save_stack, stacks_dir
 from lungseg_helpers.scans.orientation import oriented, oriented_spacing, unoriented
@@ -268,6 +268,26 @@ def test_ct_is_averaged_when_it_shrinks(toy_recipe):
     noise = np.random.default_rng(1).normal(0, 100, (40, 96, 96)).astype(np.int16)
     grid = make_grid(noise, (1, 1, 1), replace(toy_recipe, crop="first_30", pixel_mm=None, frame=(24, 24)))
     assert ct_to_grid(noise, grid).std() < 40
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_one_axis_shrinks_while_the_other_grows(toy_recipe, axis):
+    """What varies along the shrinking axis alone becomes its means of four pixels, for CT and mask, and comes back."""
+    other, frame = 3 - axis, [0, 0]
+    frame[axis - 1], frame[other - 1] = 24, 192
+    lines = np.random.default_rng(1).normal(0, 100, (34, 96))
+    ct = np.repeat(np.expand_dims(lines.astype(np.int16), other), 96, other)
+    grid = make_grid(ct, (1, 1, 1), replace(toy_recipe, crop="first_30", pixel_mm=None, frame=tuple(frame)))
+    means = np.repeat(np.expand_dims(lines.astype(np.int16)[30:].reshape(4, 24, 4).mean(-1), other), 192, other)
+    np.testing.assert_allclose(ct_to_grid(ct, grid), means, atol=1)
+    mask = (ct > 0).astype(np.uint8)
+    shares = np.repeat(np.expand_dims((lines.astype(np.int16) > 0)[30:].reshape(4, 24, 4).mean(-1), other), 192, other)
+    np.testing.assert_allclose(mask_to_grid(mask, grid) / 255, shares, atol=1 / 255)
+    smooth = ndimage.gaussian_filter1d(shares.astype(np.float32), 2, axis=axis)
+    back = from_grid(smooth, grid)[30:]
+    where = [4, 96, 96]
+    where[axis : axis + 1] = [24, 4]
+    np.testing.assert_allclose(back.reshape(where).mean(axis + 1).take(0, other), smooth.take(0, other), atol=5e-3)
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
