@@ -1,8 +1,8 @@
-"""``lungseg …``: a thin door onto the rooms. Every command does one stop of the road.
+"""``lungseg …``: a thin door onto the modules. Every command does one stop of the road.
 
-A problem the user can mend ends a command with one line on stderr and status 1. Results
-go to stdout, progress to stderr. The rooms are imported inside the commands, so that
-``--help`` answers at once.
+A problem the user can mend ends a command with one line on stderr and status 1, Ctrl-C with
+status 130. Results go to stdout, progress to stderr. The modules are imported inside the commands,
+so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -10,18 +10,40 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .errors import LungsegError
+from .errors import LungsegError, error_line
 from .hounsfield import WINDOWS
 from .phantom import PHANTOMS, UNLABELLED_PHANTOMS
 from .recipe import Recipe
 from .recipes import PROFILES, RECIPES, get_recipe
 from .video import PLANES
 
+INTERRUPTED = 130
+"""The exit status of a program that Ctrl-C has stopped: 128 and the number of the signal."""
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands; one that is stopped by Ctrl-C says so and ends with status 130, as shells expect."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            pass
+        except SystemExit as end:
+            # Lightning ends the program itself
+            if not isinstance(end.__context__, KeyboardInterrupt):
+                raise
+        _tell(["stopped; what was finished stays"])
+        raise SystemExit(INTERRUPTED)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Lung tumour segmentation, from a chest CT to an overlay video. For teaching, not for clinical use.",
     no_args_is_help=True,
     add_completion=False,
@@ -55,6 +77,13 @@ KeepIdsOption = Annotated[
     bool, typer.Option("--keep-ids", help="Name DICOM scans by the PatientID itself, not by its pseudonym.")
 ]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes side by side.  [default: all cores]")]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Scheduler of a Dask cluster to work on, such as tcp://node1:8786; its machines see the same files.",
+    ),
+]
 
 LabelsOption = Annotated[
     str | None, typer.Option(help="Label values that are tumour, such as 1,2; others become background.")
@@ -128,13 +157,17 @@ def check(
     data: Annotated[str, typer.Argument(help="Decathlon data set, or folder of scans.", show_default=False)],
     json: Annotated[Path | None, typer.Option("--json", help="Write the report to this file as well.")] = None,
     labels: LabelsOption = None,
+    whole: Annotated[bool, typer.Option("--whole", help="A scan without lungs is no error.")] = False,
     workers: WorkersOption = None,
+    cluster: ClusterOption = None,
 ) -> None:
     """Check every scan and label: one line a fault, and status 1 where one keeps a case out."""
+    from .parallel import on_cluster
     from .paths import dataset_root
     from .sources.dataset_check import check_dataset
 
-    report = check_dataset(dataset_root(data), _label_values(labels), workers)
+    with on_cluster(cluster):
+        report = check_dataset(dataset_root(data), _label_values(labels), workers, not whole)
     for problem in report.problems:
         print(f"{problem.severity}: {problem}")
     print(f"{len(report.cases)} cases checked: {len(report.errors)} errors, {len(report.notes)} notes")
@@ -185,15 +218,18 @@ def prepare(
     recipe: RecipeOption = None,
     profile: ProfileOption = None,
     workers: WorkersOption = None,
+    cluster: ClusterOption = None,
 ) -> None:
     """Turn scans into slice stacks. Goes on where it stopped; redoes only what changed."""
+    from .parallel import on_cluster
     from .preprocessing.prepare import prepare
     from .preprocessing.stacks import stacks_dir
     from .sources.datasets import ensure_dataset, find_cases
 
     chosen, root = _recipe(recipe, profile), ensure_dataset(data)
     folder = stacks_dir(root, chosen)
-    good, problems = prepare(find_cases(root), chosen, folder, workers)
+    with on_cluster(cluster):
+        good, problems = prepare(find_cases(root), chosen, folder, workers)
     print(f"{len(good)} patients prepared in {folder}")
     _finish(problems)
 
@@ -262,26 +298,39 @@ def predict(
         list[Path], typer.Argument(help="NIfTI, NRRD or MHA files, or folders of them or of DICOM.", show_default=False)
     ],
     weights: Annotated[Path | None, typer.Option(help="Weights file.  [default: the course's own]")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the masks.")] = Path("outputs/predictions"),
+    out: Annotated[Path | None, typer.Option(help="Folder of the masks.  [default: outputs/predictions]")] = None,
     device: DeviceOption = Device.auto,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write SCAN_probability.nii.gz too.")] = False,
     flips: Annotated[bool, typer.Option("--flips", help="Average with the mirrored scan; twice the time.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Take scans as they are: a chest cut off, or in which no lung is found.")
+    ] = False,
     keep_ids: KeepIdsOption = False,
+    cluster: ClusterOption = None,
 ) -> None:
     """Segment scans: SCAN.nii.gz becomes OUT/SCAN_pred.nii.gz, in the scan's own grid; DICOM gets a DICOM-SEG too."""
-    from .paths import SHIPPED_WEIGHTS
+    from dataclasses import replace
+
+    from .parallel import on_cluster
+    from .paths import SHIPPED_WEIGHTS, outputs_dir
     from .prediction.files import predict_cases, scans_of
     from .training.devices import pick_device
     from .training.weights import load_weights
 
-    chosen = pick_device(device.value)
+    # on a cluster each worker has to say what it has
+    chosen = pick_device(device.value) if cluster is None else device.value
     network, recipe, _ = load_weights(weights or SHIPPED_WEIGHTS)
+    if whole:
+        _tell([f"scans are taken whole; the weights are of crop {recipe.crop!r}, so more may be falsely found"])
+        recipe = replace(recipe, crop="none")
     cases, problems = scans_of(scans, keep_ids)
-    for _, result in predict_cases(network, recipe, cases, out, chosen, flips=flips, probability=probabilities):
-        if isinstance(result, Exception):
-            problems.append(str(result))
-        else:
-            print(*result.files, sep="\n")
+    folder, options = out or outputs_dir() / "predictions", {"flips": flips, "probability": probabilities}
+    with on_cluster(cluster):
+        for _, result in predict_cases(network, recipe, cases, folder, chosen, **options):
+            if isinstance(result, Exception):
+                problems.append(str(result))
+            else:
+                print(*result.files, sep="\n")
     _finish(problems)
 
 
@@ -293,9 +342,9 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Argument(help="Folder of …_pred.nii.gz files; none for a run.", show_default=False)
     ] = None,
-    out: Annotated[Path, typer.Option(help="The table; summary and figure lie beside it.")] = Path(
-        "outputs/scores.csv"
-    ),
+    out: Annotated[
+        Path | None, typer.Option(help="The table; summary and figure lie beside it.  [default: outputs/scores.csv]")
+    ] = None,
     data: Annotated[str | None, typer.Option(help="A run's data set.  [default: the one it was trained on]")] = None,
     device: DeviceOption = Device.auto,
 ) -> None:
@@ -303,6 +352,7 @@ def evaluate(
     from .evaluation.report import summary, write_report
     from .evaluation.runs import evaluate_run
     from .evaluation.scores import evaluate_pairs, find_pairs
+    from .paths import outputs_dir
     from .sources.patients import read_patients
     from .training.devices import pick_device
 
@@ -314,7 +364,7 @@ def evaluate(
             few = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
             print(f"lungseg: {len(missing)} labelled cases without prediction, not scored: {few}", file=sys.stderr)
         scores = evaluate_pairs(pairs, True, read_patients(labels))
-    files = write_report(scores, out)
+    files = write_report(scores, out or outputs_dir() / "scores.csv")
     print(scores.table.round(3).to_string())
     print(", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in summary(scores.table).items()))
     print(*files, sep="\n")
@@ -327,17 +377,18 @@ def video(
     label: Annotated[Path | None, typer.Option(help="The true mask.")] = None,
     prediction: Annotated[Path | None, typer.Option(help="The predicted mask.")] = None,
     probability: Annotated[Path | None, typer.Option(help="The predicted probabilities, as a heat map.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the video.")] = Path("outputs/videos"),
+    out: Annotated[Path | None, typer.Option(help="Folder of the video.  [default: outputs/videos]")] = None,
     window: Annotated[Window, typer.Option(help="Which HU are drawn from black to white.")] = Window.lung,
     plane: Annotated[Plane, typer.Option(help="Which way the slices lie.")] = Plane.axial,
     mip: Annotated[float, typer.Option(min=0, help="Maximum-intensity projection of so many mm around a slice.")] = 0,
     gif: Annotated[bool, typer.Option("--gif", help="Write a GIF instead of an mp4.")] = False,
 ) -> None:
     """Film a scan slice by slice with the outlines of its masks: OUT/SCAN.mp4."""
+    from .paths import outputs_dir
     from .video.films import film_case
 
-    ending = ".gif" if gif else ".mp4"
-    print(film_case(scan, out, label, prediction, probability, plane.value, window.value, mip, ending))
+    ending, folder = ".gif" if gif else ".mp4", out or outputs_dir() / "videos"
+    print(film_case(scan, folder, label, prediction, probability, plane.value, window.value, mip, ending))
 
 
 def _tell(lines: list[str]) -> None:
@@ -356,13 +407,8 @@ def main() -> None:
     """Run a command; turn what the user can mend into one line and status 1."""
     try:
         app()
-    except LungsegError as error:
-        print(f"lungseg: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        what = error.strerror or error
-        print(f"lungseg: {where}{what}; check the path, the disk and the permissions", file=sys.stderr)
+    except (LungsegError, OSError, MemoryError) as error:
+        _tell([error_line(error)])
         sys.exit(1)
 
 

@@ -8,6 +8,8 @@ that have names are in :mod:`~lungseg_helpers.recipes`.
 from __future__ import annotations
 
 import ast
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -73,8 +75,9 @@ class Recipe:
     All randomness follows from ``seed``, but for the split: with ``split_seed`` apart, several trainings
     differ in their luck and not in their patients.
 
-    ``crop`` is ``"lungs"`` (the lungs' bounding box plus ``crop_margin_mm``) or
-    ``"first_30"`` (drop the 30 most inferior slices, as the reference projects do).
+    ``crop`` is ``"lungs"`` (the lungs' bounding box plus ``crop_margin_mm``),
+    ``"first_30"`` (drop the 30 most inferior slices, as the reference projects do) or ``"none"``
+    (the scan as it is, even where it shows no lung).
     ``pixel_mm`` is the in-plane spacing that slices are resampled to; with ``None``
     every slice is stretched to ``frame`` (rows, columns) instead. ``context_mm`` lists
     the distances from the slice to be segmented, along z, of the slices that the
@@ -140,8 +143,8 @@ class Recipe:
     reported: str = "patients_mean"
 
     def __post_init__(self) -> None:
-        if self.crop not in ("lungs", "first_30"):
-            raise RecipeError(f"recipe {self.name}: crop is {self.crop!r}; use 'lungs' or 'first_30'")
+        if self.crop not in ("lungs", "first_30", "none"):
+            raise RecipeError(f"recipe {self.name}: crop is {self.crop!r}; use 'lungs', 'first_30' or 'none'")
         if 0.0 not in self.context_mm:
             raise RecipeError(f"recipe {self.name}: context_mm {self.context_mm} lacks 0.0, the slice itself")
         if self.schedule not in ("cosine", "constant"):
@@ -154,6 +157,11 @@ class Recipe:
     def longer(self) -> Recipe:
         """Return the recipe with :data:`LONGER` times the epochs: what ``lungseg train --long`` trains."""
         return replace(self, epochs=LONGER * self.epochs)
+
+    @property
+    def digest(self) -> str:
+        """Eight hex digits that differ for recipes of which any setting differs."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, strings, lists and dicts: what a checkpoint and JSON can hold."""

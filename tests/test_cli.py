@@ -1,7 +1,9 @@
 """The commands, as a user types them: results on stdout, one line for a problem, an honest exit status."""
 
+import importlib
 import io
 import os
+import re
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -100,6 +102,112 @@ def test_prepare_names_bad_cases(toy_case, tmp_path):
     assert sum("b.nii.gz" in line for line in done.stderr.splitlines()) == 1
 
 
+MANY = {
+    "predict": ("prediction.files.predict_case", "predict {set}/imagesTr --weights {weights} --out {out}"),
+    "prepare": ("preprocessing.prepare.make_stack", "prepare --data {set} --workers 1"),
+    "check": ("sources.dataset_check.check_case", "check {set} --workers 1"),
+    "import": ("sources.importing.check_case", "import {set} --out {out}"),
+    "evaluate": ("evaluation.scores.score_files", "evaluate {set}/labelsTr {set}/masks --out {out}/a.csv"),
+}
+"""What works on many scans: the function that does one, and the command."""
+
+ERRORS = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
+          RuntimeError("an odd\nerror"), OSError(5, "Input/output error")]  # fmt: skip
+
+
+def run_with(error, command, toy_case, weights, monkeypatch, folder):
+    """Run a command on the toy patients a, b and c, of which b raises ``error``."""
+    for name in "abc":
+        case = toy_case(name)
+        mask = folder / "masks" / f"{name}_pred.nii.gz"
+        mask.parent.mkdir(exist_ok=True)
+        mask.write_bytes(case.label.read_bytes())
+    where, words = MANY[command]
+    module, name = f"lungseg_helpers.{where}".rsplit(".", 1)
+    function = getattr(importlib.import_module(module), name)
+
+    def fail(*arguments, **options):
+        if any(getattr(value, "id", str(value)).endswith(("b", "b_pred.nii.gz")) for value in arguments):
+            raise error
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(f"{module}.{name}", fail)
+    places = {"set": folder, "weights": weights, "out": folder / "out"}
+    return lungseg(*(word.format(**places) for word in words.split()))
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("command", MANY)
+def test_any_error_of_one_scan_is_its_line(command, error, toy_case, weights, monkeypatch, tmp_path):
+    done = run_with(error, command, toy_case, weights, monkeypatch, tmp_path)
+    assert done.returncode == 1, done.stderr
+    said = done.stdout if command == "check" else done.stderr
+    lines = [line for line in said.splitlines() if line.startswith(("lungseg: ", "error: "))]
+    assert len(lines) == 1 and re.search(r"\bb(_pred)?\b", lines[0]) and "; " in lines[0], lines
+    assert ("not enough memory" in lines[0]) == ("memory" in f"{type(error).__name__} {error}".lower())
+    made = {
+        "predict": lambda: sorted(path.name[0] for path in (tmp_path / "out").iterdir()) == ["a", "c"],
+        "prepare": lambda: "2 patients prepared" in done.stdout,
+        "check": lambda: "3 cases checked: 1 errors" in done.stdout,
+        "import": lambda: "2 cases" in done.stdout and not list((tmp_path / "out").rglob("b.nii.gz")),
+        "evaluate": lambda: list(pd.read_csv(tmp_path / "out" / "a.csv")["case"]) == ["a", "c"],
+    }
+    assert made[command](), done.stdout
+
+
+@pytest.mark.parametrize("command", MANY)
+def test_ctrl_c_ends_all_with_a_line_and_status_130(command, toy_case, weights, monkeypatch, tmp_path):
+    done = run_with(KeyboardInterrupt(), command, toy_case, weights, monkeypatch, tmp_path)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1] == "lungseg: stopped; what was finished stays"
+
+
+def test_ctrl_c_while_lightning_trains_is_the_same(toy_case, monkeypatch):
+    def stopped(*_, **__):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)  # as Lightning's trainer does
+
+    monkeypatch.setattr("lungseg_helpers.dataset.split.open_split", stopped)
+    done = lungseg("train", "--data", toy_case().image.parent)
+    assert done.returncode == 130 and "lungseg: stopped" in done.stderr
+
+
+def test_what_is_made_goes_where_the_variable_says(toy_case, weights, tmp_path):
+    case = toy_case("a")
+    done = lungseg("predict", case.image, "--weights", weights, data=tmp_path)
+    assert done.stdout.split() == [str(tmp_path / "outputs" / "predictions" / "a_pred.nii.gz")], done.stderr
+    done = lungseg("evaluate", case.label.parent, tmp_path / "outputs" / "predictions", data=tmp_path)
+    assert (tmp_path / "outputs" / "scores.csv").is_file(), done.stderr
+    done = lungseg("video", case.image, "--gif", data=tmp_path)
+    assert done.stdout.split() == [str(tmp_path / "outputs" / "videos" / "a.gif")], done.stderr
+
+
+def test_average_makes_the_folder(weights, tmp_path):
+    out = tmp_path / "new" / "deeper" / "mean.ckpt"
+    done = lungseg("average", weights, weights, "--out", out)
+    assert done.returncode == 0 and done.stdout.strip() == str(out) and out.is_file(), done.stderr
+
+
+def test_a_scan_without_lungs_is_taken_whole_if_asked(toy_case, weights, tmp_path):
+    """A chest cut to a block around its tumour: no lung is whole in it."""
+    case = toy_case("a")
+    scan = nib.load(case.image)
+    nib.save(scan.slicer[18:34, 40:60, 14:26], case.image)
+    label = nib.load(case.label)
+    nib.save(label.slicer[18:34, 40:60, 14:26], case.label)
+    words = ["predict", case.image, "--weights", weights, "--out", tmp_path / "out"]
+    done = lungseg(*words)
+    assert done.returncode == 1 and "--whole" in done.stderr and not (tmp_path / "out").exists()
+    done = lungseg(*words, "--whole")
+    assert done.returncode == 0, done.stderr
+    assert "taken whole" in done.stderr and nib.load(tmp_path / "out" / "a_pred.nii.gz").shape == (16, 20, 12)
+    assert lungseg("check", tmp_path, "--workers", "1").returncode == 1
+    done = lungseg("check", tmp_path, "--workers", "1", "--whole")
+    assert done.returncode == 0 and "note: a: " in done.stdout and "no lung" in done.stdout
+
+
 BAD_CALLS = {
     "predict missing": ["predict", "{tmp}/none.nii.gz", "--weights", "{weights}"],
     "predict empty folder": ["predict", "{tmp}/empty", "--weights", "{weights}"],
@@ -118,6 +226,7 @@ BAD_CALLS = {
     "video missing": ["video", "{tmp}/none.nii.gz"],
     "video folder": ["video", "{tmp}/empty"],
     "video not NIfTI": ["video", "{tmp}/text.nii.gz"],
+    "phantom negative seed": ["phantom", "--seed", "-1", "--cases", "1", "--out", "{tmp}/phantoms"],
     "phantom out is a file": ["phantom", "--cases", "1", "--out", "{tmp}/text.nii.gz"],
     "fetch out is a file": ["fetch", "real", "--out", "{tmp}/text.nii.gz"],
 }

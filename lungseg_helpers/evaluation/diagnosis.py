@@ -56,22 +56,22 @@ def diagnose(view: View) -> list[Finding]:
     voxel_ml = float(np.prod(view.spacing)) / 1000
     true_labels, true_count = lesions(truth)
     labels, count = lesions(predicted)
-    found: list[Finding] = []
-    for each in range(1, true_count + 1):
-        lesion = true_labels == each
+    findings: list[Finding] = []
+    for number in range(1, true_count + 1):
+        lesion = true_labels == number
         touching = sorted(touched(labels, lesion))
         here = _Place(view, lesion, voxel_ml)
         if not touching:
-            found.append(here.finding("missed", f"missed: {here.described()}"))
+            findings.append(here.finding("missed", f"missed: {here.described()}"))
         elif (overlap := dice(lesion, drawn := np.isin(labels, touching))) < WELL_OUTLINED:
             ratio = drawn.sum() / lesion.sum()
             how = "too small" if ratio < 0.75 else "too large" if ratio > 1.33 else "beside the truth"
             words = f"drawn {how} ({drawn.sum() * voxel_ml:.1f} mL, Dice {overlap:.2f}): {here.described()}"
-            found.append(here.finding("outline", words))
-    for each in sorted(set(range(1, count + 1)) - touched(labels, truth)):
-        here = _Place(view, labels == each, voxel_ml)
-        found.append(here.finding("false", f"false: {here.likened()}"))
-    return sorted(found, key=lambda each: (("missed", "outline", "false").index(each.kind), -each.ml))
+            findings.append(here.finding("outline", words))
+    for number in sorted(set(range(1, count + 1)) - touched(labels, truth)):
+        here = _Place(view, labels == number, voxel_ml)
+        findings.append(here.finding("false", f"false: {here.likened()}"))
+    return sorted(findings, key=lambda finding: (("missed", "outline", "false").index(finding.kind), -finding.ml))
 
 
 class _Place:

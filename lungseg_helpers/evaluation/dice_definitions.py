@@ -55,8 +55,8 @@ def batches_with_tumour(patients: Sequence[Patient], batch_size: int = 12) -> fl
 
     Batches without tumour are left out, and with them all that is falsely found there.
     """
-    found = [dice(truth, probability > 0.2) for probability, truth in _batches(patients, batch_size) if truth.any()]
-    return float(np.mean(found)) if found else float("nan")
+    scores = [dice(truth, probability > 0.2) for probability, truth in _batches(patients, batch_size) if truth.any()]
+    return float(np.mean(scores)) if scores else float("nan")
 
 
 def volumes_mean(patients: Sequence[Patient]) -> float:
@@ -120,4 +120,4 @@ def _batches(patients: Sequence[Patient], size: int) -> Iterator[Patient]:
 
 def _stacked(slices: list[Patient]) -> Patient:
     """Put slices of different patients, and so of different sizes, one after the other as flat voxels."""
-    return tuple(np.concatenate([pair[each].ravel() for pair in slices]) for each in (0, 1))  # type: ignore[return-value]
+    return tuple(np.concatenate([pair[part].ravel() for pair in slices]) for part in (0, 1))  # type: ignore[return-value]

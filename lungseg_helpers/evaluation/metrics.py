@@ -85,16 +85,16 @@ def lesion_rows(truth: np.ndarray, predicted: np.ndarray, spacing: Sequence[floa
     labels, count = lesions(truth)
     sizes = np.bincount(labels.ravel(), minlength=count + 1) * float(np.prod(spacing)) / 1000
     hit = touched(labels, predicted)
-    return [{"ml": float(sizes[each]), "found": each in hit} for each in range(1, count + 1)]
+    return [{"ml": float(sizes[number]), "found": number in hit} for number in range(1, count + 1)]
 
 
 def score(
-    truth: np.ndarray, predicted: np.ndarray, spacing: Sequence[float], found: list[dict[str, Any]] | None = None
+    truth: np.ndarray, predicted: np.ndarray, spacing: Sequence[float], rows: list[dict[str, Any]] | None = None
 ) -> dict[str, Any]:
     """Score one patient. Both masks have the same shape, in any axis order; ``spacing`` is in mm in that order.
 
     A lesion counts as found where any predicted voxel touches it; a predicted component
-    that touches no lesion is false. Volumes are in mL. ``found`` spares a second numbering where
+    that touches no lesion is false. Volumes are in mL. ``rows`` spares a second numbering where
     the caller has :func:`lesion_rows` of these masks already. Raises :class:`ScanError` where the
     shapes differ. With an empty truth, an empty prediction or both: see :func:`dice` and
     :func:`surface_scores`.
@@ -102,8 +102,8 @@ def score(
     if truth.shape != predicted.shape:
         raise ScanError(f"label {truth.shape} and prediction {predicted.shape} differ in shape; compare one grid")
     voxel_ml = float(np.prod(spacing)) / 1000
-    found = lesion_rows(truth, predicted, spacing) if found is None else found
-    large = [each["found"] for each in found if each["ml"] > LARGE_ML]
+    rows = lesion_rows(truth, predicted, spacing) if rows is None else rows
+    large = [row["found"] for row in rows if row["ml"] > LARGE_ML]
     labels, count = lesions(predicted)
     hits = len(touched(labels, truth))
     return {
@@ -111,8 +111,8 @@ def score(
         **surface_scores(truth, predicted, spacing),
         "true_ml": int(np.count_nonzero(truth)) * voxel_ml,
         "predicted_ml": int(np.count_nonzero(labels)) * voxel_ml,
-        "lesions": len(found),
-        "lesions_found": sum(each["found"] for each in found),
+        "lesions": len(rows),
+        "lesions_found": sum(row["found"] for row in rows),
         "large_lesions": len(large),
         "large_found": sum(large),
         "false_components": count - hits,
@@ -129,10 +129,10 @@ def bootstrap_interval(values: Sequence[float], draws: int = 2000, seed: int = 0
     known = known[np.isfinite(known)]
     if len(known) < 2:
         return float("nan"), float("nan")
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         (known,), np.mean, n_resamples=draws, method="percentile", rng=np.random.default_rng(seed)
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)
 
 
 def candidates(truth: np.ndarray, probability: np.ndarray, least: float = 0.1) -> tuple[list[float], list[float]]:
@@ -140,27 +140,29 @@ def candidates(truth: np.ndarray, probability: np.ndarray, least: float = 0.1) -
 
     A candidate is a component of ``probability`` (3-D, 0 to 1) above ``least``, and its score
     is its highest probability. A lesion has the score of its best candidate, and 0 where none touches it.
+    (MONAI's ``compute_fp_tp_probs_nd`` takes a candidate for one point, which lies in a lesion or does not.)
     """
     labels, count = lesions(np.asarray(probability) > least)
     scores = np.zeros(count + 1)
     if count:
         scores[1:] = ndimage.maximum(probability, labels, range(1, count + 1))
     true_labels, true_count = lesions(truth)
-    hit = [touched(labels, true_labels == each) for each in range(1, true_count + 1)]
-    false = set(range(1, count + 1)) - set().union(*hit)
-    return [float(max((scores[each] for each in touching), default=0.0)) for touching in hit], [
-        float(scores[each]) for each in sorted(false)
-    ]
+    hits = [touched(labels, true_labels == number) for number in range(1, true_count + 1)]
+    false = sorted(set(range(1, count + 1)) - set().union(*hits))
+    true_scores = [float(max((scores[number] for number in hit), default=0.0)) for hit in hits]
+    return true_scores, [float(scores[number]) for number in false]
 
 
 def froc(true_scores: Sequence[float], false_scores: Sequence[float], scans: int) -> tuple[np.ndarray, np.ndarray]:
     """Return false components a scan and the share of lesions found, over falling cuts of the candidates' scores.
 
     ``true_scores`` has one score for each lesion of all patients (0: no candidate), ``false_scores``
-    one for each false candidate. Free-response ROC: Bunch et al., J Appl Photogr Eng 4:166 (1978).
+    one for each false candidate. Free-response ROC: Bunch et al., J Appl Photogr Eng 4:166 (1978). Computed
+    by MONAI.
     """
-    true, false = np.asarray(true_scores, float), np.asarray(false_scores, float)
-    cuts = np.unique(np.concatenate([true[true > 0], false]))[::-1]
-    reports = [0.0, *(float((false >= cut).sum()) / scans for cut in cuts)]
-    found = [0.0, *(float((true >= cut).sum()) / max(1, len(true)) for cut in cuts)]
-    return np.array(reports), np.array(found)
+    from monai.metrics import compute_froc_curve_data  # brings torch, see surface_scores
+
+    # MONAI passes over the lowest of all scores, which it takes for that of missed lesions
+    true, false = np.array([*true_scores, 0.0]), np.asarray(false_scores, float)
+    reports, shares = compute_froc_curve_data(false, true, max(1, len(true_scores)), scans)
+    return reports[::-1], shares[::-1]

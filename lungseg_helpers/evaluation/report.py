@@ -72,11 +72,11 @@ def draw_volumes(ax: plt.Axes, table: pd.DataFrame) -> None:
     ax.legend(fontsize=8)
 
 
-def draw_found(ax: plt.Axes, found: pd.DataFrame, edges: Sequence[float] = (0, 1, 3, 10, 30)) -> None:
+def draw_found(ax: plt.Axes, lesions: pd.DataFrame, edges: Sequence[float] = (0, 1, 3, 10, 30)) -> None:
     """Draw how many true lesions were found and missed, by volume in mL between ``edges``."""
     names = [*(f"{low}–{high}" for low, high in itertools.pairwise(edges)), f"over {edges[-1]}"]
-    group = np.digitize(found["ml"], edges[1:])
-    hit = found["found"].astype(bool).to_numpy()
+    group = np.digitize(lesions["ml"], edges[1:])
+    hit = lesions["found"].astype(bool).to_numpy()
     hits, misses = (np.bincount(group[hit == wanted], minlength=len(names)) for wanted in (True, False))
     ax.bar(names, hits, color="#0072B2", label="found")
     ax.bar(names, misses, bottom=hits, color="#E69F00", hatch="//", edgecolor="white", label="missed")

@@ -30,7 +30,6 @@ from ..unet import UNet, folded
 BASELINE_HU = -300
 """The trivial baseline calls everything denser than this, inside the lungs, a candidate."""
 
-
 BATCH_SIZES = {"cpu": 4, "cuda": 16}
 """Slices per batch: a small one stays in a processor's cache, a large one fills a GPU."""
 
@@ -74,10 +73,10 @@ def predict_stack(
         indices = range(first, min(first + batch_size, len(stack.ct)))
         batch = _batch(stack, indices, recipe, frame).to(device, memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(device), named_operators(device):
-            found = network(batch).float().sigmoid()
+            likely = network(batch).float().sigmoid()
             if flips:
-                found = (found + network(batch.flip(3)).float().sigmoid().flip(3)) / 2
-        for index, plane in zip(indices, found[:, 0].cpu().numpy(), strict=True):
+                likely = (likely + network(batch.flip(3)).float().sigmoid().flip(3)) / 2
+        for index, plane in zip(indices, likely[:, 0].cpu().numpy(), strict=True):
             probabilities[index] = fit_frame(plane, shape, 0.0)
     return probabilities
 
@@ -124,14 +123,14 @@ def drop_small(mask: np.ndarray, voxel_ml: float, smallest_ml: float) -> np.ndar
     ``voxel_ml`` is the volume of a voxel. No tumour of the data is so small, so what is
     dropped is a vessel's cross-section or the like.
     """
-    found = np.zeros(mask.shape, np.uint8)
+    kept = np.zeros(mask.shape, np.uint8)
     # of a whole scan the labels alone would take a gigabyte
     box = mask_box(mask)
     labels, _ = ndimage.label(mask[box], np.ones((3, 3, 3)))
     large = np.bincount(labels.ravel(), minlength=1) * voxel_ml >= smallest_ml
     large[0] = False
-    found[box] = large[labels]
-    return found
+    kept[box] = large[labels]
+    return kept
 
 
 def threshold_baseline(scan: Scan, closing_mm: float = 6.0) -> np.ndarray:
@@ -149,7 +148,7 @@ def threshold_baseline(scan: Scan, closing_mm: float = 6.0) -> np.ndarray:
     inside = lung_mask(ct, spacing)[:: steps[0], :: steps[1], :: steps[2]]
     reach = [max(1, round(closing_mm / (step * mm))) for step, mm in zip(steps, spacing, strict=True)]
     for grow in (ndimage.maximum_filter, ndimage.minimum_filter):
-        inside = grow(inside, size=[2 * each + 1 for each in reach])
+        inside = grow(inside, size=[2 * steps_out + 1 for steps_out in reach])
     inside = fill_holes(inside)
     for axis, step in enumerate(steps):
         inside = inside.repeat(step, axis).take(range(ct.shape[axis]), axis=axis)

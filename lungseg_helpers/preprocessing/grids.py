@@ -70,6 +70,8 @@ def make_grid(
     """
     if recipe.crop == "lungs":
         box = lung_box(ct, spacing, recipe.crop_margin_mm, name, lungs)
+    elif recipe.crop == "none":
+        box = tuple((0, size) for size in ct.shape)
     else:
         if ct.shape[0] <= 30:
             raise ScanError(f"{name}: {ct.shape[0]} slices, and this recipe drops the first 30; use crop='lungs'")

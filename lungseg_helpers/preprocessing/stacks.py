@@ -98,7 +98,7 @@ class SliceStack:
 
 def make_stack(case: Case, recipe: Recipe) -> SliceStack:
     """Read and check one case and return its stack, in memory; :class:`ScanError` where it cannot be used."""
-    checked = require_case(case)
+    checked = require_case(case, lungs=recipe.crop != "none")
     scan, label = checked.scan, checked.label
     ct = oriented(scan.voxels, scan.affine)
     grid = make_grid(ct, oriented_spacing(scan.affine), recipe, case.id, checked.lungs)
@@ -135,7 +135,7 @@ def scan_stack(case: Case, recipe: Recipe, scan: Scan) -> SliceStack:
 
     ``scan`` is what ``case.image`` holds. Nothing is recorded of the file, and no label is read.
     """
-    checked = require_case(Case(case.id, case.image), scan)
+    checked = require_case(Case(case.id, case.image), scan, recipe.crop != "none")
     ct = oriented(scan.voxels, scan.affine)
     grid = make_grid(ct, oriented_spacing(scan.affine), recipe, case.id, checked.lungs)
     return SliceStack(case.id, ct_to_grid(ct, grid), None, grid, {"id": case.id, "tumour_slices": []})

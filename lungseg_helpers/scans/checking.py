@@ -70,23 +70,27 @@ class CheckedCase:
         return [problem for problem in self.problems if problem.severity == "error"]
 
 
-def require_case(case: Case, scan: Scan | None = None) -> CheckedCase:
+def require_case(case: Case, scan: Scan | None = None, lungs: bool = True) -> CheckedCase:
     """Return the case, checked, with nothing worse than notes; :class:`ScanError` names its first error.
 
-    ``scan`` spares a second reading where the caller has read ``case.image`` already.
+    ``scan`` spares a second reading where the caller has read ``case.image`` already; ``lungs`` as in
+    :func:`check_case`.
     """
-    checked = check_case(case, scan=scan)
+    checked = check_case(case, scan=scan, lungs=lungs)
     if errors := checked.errors:
         more = f" (and {len(errors) - 1} more: see 'lungseg check')" if len(errors) > 1 else ""
         raise ScanError(f"{errors[0]}{more}")
     return checked
 
 
-def check_case(case: Case, labels: Collection[int] | None = None, scan: Scan | None = None) -> CheckedCase:
+def check_case(
+    case: Case, labels: Collection[int] | None = None, scan: Scan | None = None, lungs: bool = True
+) -> CheckedCase:
     """Read one case whole and look for every fault; it raises nothing for a bad file.
 
     ``labels`` chooses which label values count as tumour, and makes the others background.
-    Without it 1 is tumour and any value besides 0 and 1 is an error.
+    Without it 1 is tumour and any value besides 0 and 1 is an error. Without ``lungs`` a scan that shows none,
+    for all that looks like HU, has a note for it instead of an error.
     """
     problems: list[Problem] = []
 
@@ -102,33 +106,33 @@ def check_case(case: Case, labels: Collection[int] | None = None, scan: Scan | N
         return None
 
     scan = scan or read(case.image, "image")
-    found = read(case.label, "label") if case.label else None
-    lungs = None
+    label = read(case.label, "label") if case.label else None
+    air = None
     if scan is not None:
-        lungs, fault = _find_lungs(scan)
-        report(case.image, fault)
+        air, fault, in_hu = _find_lungs(scan)
+        report(case.image, fault, "note" if in_hu and not lungs else "error")
     tumour = None
-    if found is not None:
-        top = int(found.voxels.max())
-        fault = _value_fault(found.voxels, labels) if top > 1 else None
+    if label is not None:
+        top = int(label.voxels.max())
+        fault = _value_fault(label.voxels, labels) if top > 1 else None
         report(case.label, fault)
-        tumour = _tumour(found.voxels, labels, top)
+        tumour = _tumour(label.voxels, labels, top)
         if not fault and not tumour.any():
             remedy = "right for a patient without tumour; otherwise outline it, or choose its value with --labels"
             report(case.label, ("is empty: no voxel is tumour", remedy), "note")
-    if scan is not None and found is not None:
-        turned, fault = _on_grid(scan, found)
+    if scan is not None and label is not None:
+        turned, fault = _on_grid(scan, label)
         report(case.label, fault)
         if fault:
             tumour = None
-        elif turned is not found.voxels:
-            tumour = _turned(tumour, _turn(scan, found))
-            lies = f"lies as {''.join(found.axcodes)} on disk and its image as {''.join(scan.axcodes)}"
+        elif turned is not label.voxels:
+            tumour = _turned(tumour, _turn(scan, label))
+            lies = f"lies as {''.join(label.axcodes)} on disk and its image as {''.join(scan.axcodes)}"
             report(case.label, (lies, "nothing to do: it is turned to its image"), "note")
         if tumour is not None and (share := _share_outside(scan, tumour)) >= OUTSIDE_NOTE:
             fault = (f"has {share:.0%} of its tumour outside the body", "check that it belongs to this image")
             report(case.label, fault, "error" if share >= OUTSIDE_ERROR else "note")
-    return CheckedCase(scan, tumour, tuple(problems), lungs)
+    return CheckedCase(scan, tumour, tuple(problems), air)
 
 
 def label_on_grid(scan: Scan, label: Scan) -> np.ndarray:
@@ -172,28 +176,38 @@ def _turned(voxels: np.ndarray, turn: np.ndarray) -> np.ndarray:
     return nib.apply_orientation(voxels, turn)
 
 
-def _find_lungs(scan: Scan) -> tuple[np.ndarray | None, Fault | None]:
-    """Return the lungs, or how an image is no chest CT in HU: air near -1000, tissue near 0, lungs between."""
+def _find_lungs(scan: Scan) -> tuple[np.ndarray | None, Fault | None, bool]:
+    """Return the lungs, or how an image is no chest CT in HU: air near -1000, tissue near 0, lungs between.
+
+    The third value says whether it may be in HU all the same, only without lungs.
+    """
     ct, spacing = oriented(scan.voxels, scan.affine), oriented_spacing(scan.affine)
     lungs = find_lungs(ct, spacing)
     if lungs.any():
-        return lungs, None
+        return lungs, None, True
     low, high = float(scan.voxels.min()), float(scan.voxels.max())
     if low == high:
-        return None, (f"holds {low:g} in every voxel, so no lung", "export it again")
+        return None, (f"holds {low:g} in every voxel, so no lung", "export it again"), False
     span = f"its values run from {low:g} to {high:g}"
     if high - low <= 2:
-        return None, (f"is not in HU: {span}, as if normalised", "give the scan before normalisation")
+        return None, (f"is not in HU: {span}, as if normalised", "give the scan before normalisation"), False
     if low >= 0 and high <= 255:
-        return None, (f"is not in HU: {span}, as if drawn in a window of 8 bits", "give the scan before windowing")
+        return (
+            None,
+            (f"is not in HU: {span}, as if drawn in a window of 8 bits", "give the scan before windowing"),
+            False,
+        )
     export = "export it again in HU (with the rescale slope and intercept)"
     for offset in (RESCALE_HU, -RESCALE_HU):
         if find_lungs(ct.astype(np.float32) - offset, spacing).any():
             where = "high" if offset > 0 else "low"
-            return None, (f"is not in HU: {span}, {RESCALE_HU} too {where} everywhere", export)
+            return None, (f"is not in HU: {span}, {RESCALE_HU} too {where} everywhere", export), False
+    as_it_is = "take it as it is with 'lungseg predict --whole'"
     if low > LUNG_HU:
-        return None, (f"is not in HU: {span}, and none is air; no lung", export)
-    return None, (f"no lung found (no pocket of air of {MIN_LUNG_ML:.0f} mL inside the body)", "give a chest CT in HU")
+        fault = f"is not in HU, or shows no lung: {span}, and none is air"
+        return None, (fault, f"{export}, or {as_it_is}"), True
+    fault = f"no lung found (no pocket of air of {MIN_LUNG_ML:.0f} mL inside the body)"
+    return None, (fault, f"give a chest CT in HU, or {as_it_is}"), True
 
 
 def _tumour(label: np.ndarray, labels: Collection[int] | None, top: int) -> np.ndarray:
@@ -227,6 +241,6 @@ def _share_outside(scan: Scan, tumour: np.ndarray) -> float:
 
 
 def _fault_of(path: Path, error: LungsegError) -> Fault:
-    """Take 'path: fault; remedy', the form of every message of the reading rooms, apart again."""
+    """Take 'path: fault; remedy', the form of every message of the reading modules, apart again."""
     fault, _, remedy = str(error).removeprefix(f"{path}: ").rpartition("; ")
     return fault, remedy

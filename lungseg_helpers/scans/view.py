@@ -9,7 +9,7 @@ import numpy as np
 
 from .checking import label_on_grid
 from .orientation import oriented, oriented_spacing, slice_heights
-from .scan import read_scan
+from .scan import Scan, read_scan
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,13 @@ class View:
     z_mm: np.ndarray
 
 
-def open_view(image: Path, **masks: Path | None) -> View:
+def open_view(image: Path | Scan, **masks: Path | None) -> View:
     """Read a scan and masks on its grid, turned the way a radiologist looks at them; no resampling.
 
+    ``image`` may be a scan that has been read already.
     Raises :class:`ScanError` where a file cannot be used or a mask lies on another grid.
     """
-    scan = read_scan(image)
+    scan = image if isinstance(image, Scan) else read_scan(image)
     oriented_masks = {}
     for name, path in masks.items():
         if path is not None:

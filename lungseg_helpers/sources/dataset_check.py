@@ -56,12 +56,15 @@ class Report:
         )
 
 
-def check_dataset(root: str | Path, labels: Collection[int] | None = None, workers: int | None = None) -> Report:
+def check_dataset(
+    root: str | Path, labels: Collection[int] | None = None, workers: int | None = None, lungs: bool = True
+) -> Report:
     """Check a Decathlon folder, or a plain folder of NIfTI files, and every case in it.
 
     ``labels`` chooses which label values count as tumour; without it 1 does, and values besides
-    0 and 1 are errors. ``workers`` as in :func:`~lungseg_helpers.parallel.side_by_side`. A faulty file never
-    raises; :class:`SourceError` says only that ``root`` is no folder that can be listed.
+    0 and 1 are errors. Without ``lungs`` a scan that shows none has a note, not an error. ``workers`` as in
+    :func:`~lungseg_helpers.parallel.side_by_side`. A faulty file never raises; :class:`SourceError` says only
+    that ``root`` is no folder that can be listed.
     """
     root = Path(root)
     try:
@@ -69,7 +72,7 @@ def check_dataset(root: str | Path, labels: Collection[int] | None = None, worke
     except OSError as error:
         raise SourceError(f"{root}: cannot be listed ({error.strerror}); give a folder that holds scans") from error
     layout = _Layout(root)
-    checks = side_by_side(_problems_of, [(case, labels) for case in layout.cases], workers, "checking")
+    checks = side_by_side(_problems_of, [(case, labels, lungs) for case in layout.cases], workers, "checking")
     of_cases = [problem for problems in checks for problem in problems]
     ids = tuple(sorted({case.id for case in layout.cases}))
     # The set's own faults first, then case by case, in the order in which they were found.
@@ -77,8 +80,8 @@ def check_dataset(root: str | Path, labels: Collection[int] | None = None, worke
     return Report(root, ids, tuple(sorted(layout.problems + of_cases, key=lambda p: order.get(p.case, len(ids)))))
 
 
-def _problems_of(case: Case, labels: Collection[int] | None) -> tuple[Problem, ...]:
-    checked = attempt(case.id, check_case, case, labels)
+def _problems_of(case: Case, labels: Collection[int] | None, lungs: bool) -> tuple[Problem, ...]:
+    checked = attempt(case.id, check_case, case, labels, lungs=lungs)
     if isinstance(checked, LungsegError):
         fault, _, remedy = str(checked).removeprefix(f"{case.id}: ").rpartition("; ")
         return (Problem(case.id, str(case.image), fault, remedy),)

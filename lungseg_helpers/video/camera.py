@@ -8,7 +8,6 @@ from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
-from celluloid import Camera
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -24,8 +23,8 @@ GIF_OPTIONS = [
 ]
 
 
-class FilmCamera(Camera):
-    """celluloid's camera, whose ``snap`` sends the frame to ``path`` (.mp4 or .gif) instead of keeping its artists.
+class FilmCamera:
+    """A camera such as celluloid's, whose ``snap`` sends the frame to ``path`` (.mp4 or .gif), not keeping its artists.
 
     ``figure`` lies over the pictures like a slide: what it holds is drawn once, but for
     ``moving``, the artists that change from frame to frame. Use it as a context manager:
@@ -33,7 +32,7 @@ class FilmCamera(Camera):
     """
 
     def __init__(self, figure: Figure, moving: Sequence[Artist], path: Path, frames_per_second: float = 10) -> None:
-        super().__init__(figure)
+        self.figure = figure
         self.moving = list(moving)
         figure.patch.set_alpha(0)
         self.canvas = FigureCanvasAgg(figure)
@@ -56,11 +55,11 @@ class FilmCamera(Camera):
         )
         self.encoder.send(None)
 
-    def snap(self, picture: np.ndarray) -> list[Artist]:
-        """Send ``picture``, (height, width, 3) uint8, with slide and moving artists over it; returns the artists."""
+    def snap(self, picture: np.ndarray) -> None:
+        """Send ``picture``, (height, width, 3) uint8, with slide and moving artists over it."""
         self.canvas.restore_region(self.slide)
         for artist in self.moving:
-            self._figure.draw_artist(artist)
+            self.figure.draw_artist(artist)
         drawn = np.asarray(self.canvas.buffer_rgba())
         # few pixels are drawn on, and only they have to be mixed
         rows, columns = np.nonzero(drawn[..., 3])
@@ -69,7 +68,6 @@ class FilmCamera(Camera):
         picture = picture.copy()
         picture[rows, columns] = share * over[:, :3] + (1 - share) * picture[rows, columns]
         self.encoder.send(picture.tobytes())
-        return self.moving
 
     def __enter__(self) -> FilmCamera:
         return self

@@ -1,9 +1,8 @@
 """Slice videos: a patient filmed slice by slice, truth and prediction as contours, probability as a heat map.
 
 celluloid's Camera keeps every frame's artists until the end and then draws whole figures.
-:class:`FilmCamera` is such a camera without a film: the same few artists are moved for each
-frame and drawn alone, over what was drawn once, and the picture goes to the encoder at once.
-So memory does not grow with the scan.
+:class:`FilmCamera` keeps nothing: the same few artists are moved for each frame and drawn alone,
+over what was drawn once, and the picture goes to the encoder at once. So memory does not grow with the scan.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ from tqdm import tqdm
 
 from ..errors import ScanError
 from ..scans.case import case_id
+from ..scans.checking import label_on_grid
 from ..scans.orientation import oriented
-from ..scans.scan import read_scan
+from ..scans.scan import Scan, read_scan
 from ..scans.view import View, open_view
 from ..video import PLANES
 from .camera import FilmCamera
@@ -126,8 +126,8 @@ def shoot(
         for index, place in zip(slices, film.places, strict=True):
             slab = slice(max(0, index - reach), index + reach + 1)
             heat = None if film.probability is None else film.probability[slab].max(axis=0)
-            found = develop(film.ct[slab].max(axis=0), size, window, heat)
-            picture[edge[0] : edge[0] + size[1], edge[1] : edge[1] + size[0]] = found
+            developed = develop(film.ct[slab].max(axis=0), size, window, heat)
+            picture[edge[0] : edge[0] + size[1], edge[1] : edge[1] + size[0]] = developed
             for line, (mask, _) in zip(lines, styles, strict=True):
                 line.set_data(*outline(mask[slab].any(axis=0), film.spacing[1:]))
             note.set_text(f"{title}   slice {index + 1}/{len(film.ct)}   {place}{kind}".strip())
@@ -156,7 +156,7 @@ def develop(ct: np.ndarray, size: tuple[int, int], window: str, heat: np.ndarray
 
 def _draw_ruler(ax: Axes, width: float) -> None:
     """A ruler in the lower right corner, of a round length of about a fifth of the picture's ``width`` in mm."""
-    length = max(each for each in (1, 2, 5, 10, 20, 50, 100) if each <= max(1.0, width / 4))
+    length = max(mm for mm in (1, 2, 5, 10, 20, 50, 100) if mm <= max(1.0, width / 4))
     right, low = 0.97 * width, 0.035
     place, rim = ax.get_xaxis_transform(), [withStroke(linewidth=4, foreground="black")]
     style = {"color": "white", "linewidth": 2, "transform": place, "path_effects": rim}
@@ -212,22 +212,28 @@ def film_case(
 ) -> Path:
     """Film a NIfTI scan with the masks given, into ``folder/<scan name>.mp4``; returns that path.
 
-    Another ``plane`` and a projection add to the name. ``probability`` is a file as ``lungseg predict
-    --probabilities`` writes it. Raises :class:`ScanError` where a file cannot be used or a mask
-    lies on another grid.
+    Another ``plane`` and a projection (``slab_mm`` above 0) add to the name; ``ending`` is ``.mp4`` or ``.gif``.
+    ``probability`` is a file as ``lungseg predict --probabilities`` writes it. Raises :class:`ScanError` where a
+    file cannot be used, or a mask or the probabilities lie on another grid.
     """
-    view = open_view(scan, truth=label, prediction=prediction)
+    image = read_scan(scan)
+    view = open_view(image, truth=label, prediction=prediction)
     if probability is not None:
-        view.masks["probability"] = _read_probability(probability, view)
+        view.masks["probability"] = _read_probability(probability, image)
     name = case_id(scan)
     extra = [*([plane] if plane != "axial" else []), *([f"mip{slab_mm:g}"] if slab_mm else [])]
     path = Path(folder) / ("_".join([name, *extra]) + ending)
     return shoot(turn(view, plane), path, window, name, slab_mm, progress=progress)
 
 
-def _read_probability(path: Path, view: View) -> np.ndarray:
-    scan = read_scan(path)
-    values = oriented(scan.voxels, scan.affine)
-    if values.shape != view.ct.shape or values.min() < 0 or values.max() > 1.01:
-        raise ScanError(f"{path}: holds no probabilities on the grid of the scan; write them with 'lungseg predict'")
-    return np.rint(values * 255).astype(np.uint8)
+def _read_probability(path: Path, image: Scan) -> np.ndarray:
+    """Return probabilities as :class:`Film` has them; :class:`ScanError` where they do not belong to ``image``."""
+    probability = read_scan(path)
+    if probability.voxels.min() < 0 or probability.voxels.max() > 1.01:
+        raise ScanError(f"{path}: holds no probabilities from 0 to 1; write them with 'lungseg predict'")
+    try:
+        values = label_on_grid(image, probability)
+    except ScanError as error:
+        message = f"{path}: does not lie on the grid of {image.path}; predict again from this scan"
+        raise ScanError(message) from error
+    return np.rint(oriented(values, image.affine) * 255).astype(np.uint8)

@@ -32,9 +32,9 @@ def first_film(device: str = "auto") -> Path:
         return path
     case = _patient()
     network, recipe, _ = load_weights(SHIPPED_WEIGHTS)
-    found = predict_case(network, recipe, case, pick_device(device), progress=True)
+    prediction = predict_case(network, recipe, case, pick_device(device), progress=True)
     view = open_view(case.image, truth=case.label)
-    view.masks["prediction"] = oriented(found.mask, found.scan.affine)
+    view.masks["prediction"] = oriented(prediction.mask, prediction.scan.affine)
     return shoot(turn(view), path, title=case.id)
 
 

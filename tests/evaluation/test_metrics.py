@@ -180,6 +180,18 @@ def test_froc_counts_at_every_cut():
     assert found == pytest.approx([0, 1 / 3, 1 / 3, 2 / 3, 2 / 3])
 
 
+def test_froc_is_a_count_at_every_score_of_random_candidates():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        true, false = (np.round(rng.random(rng.integers(0, 8)), 1) for _ in range(2))
+        true[rng.random(len(true)) < 0.3] = 0
+        false = np.maximum(false, 0.1)
+        cuts = sorted({*true[true > 0], *false}, reverse=True)
+        reports, shares = froc(true.tolist(), false.tolist(), 3)
+        assert reports.tolist() == [0, *(sum(false >= cut) / 3 for cut in cuts)]
+        assert shares.tolist() == [0, *(sum(true >= cut) / max(1, len(true)) for cut in cuts)]
+
+
 def test_shapes_must_agree():
     with pytest.raises(ScanError, match="differ in shape"):
         score(EMPTY, EMPTY[:5], SPACING)

@@ -91,6 +91,15 @@ def test_a_folder_of_real_scans_is_never_touched(tmp_path):
     assert (tmp_path / "imagesTr" / "lung_001.nii.gz").read_bytes() == b"someone's scan"
 
 
+def test_what_a_file_manager_leaves_is_passed_over(tmp_path):
+    write_dataset(tmp_path, cases=1, unlabelled=0, seed=5, matrix=64, workers=1)
+    for folder in ("imagesTr", "labelsTr", "imagesTs"):
+        (tmp_path / folder / ".DS_Store").write_bytes(b"of the Finder")
+    (tmp_path / "dataset.json").unlink()
+    write_dataset(tmp_path, cases=1, unlabelled=0, seed=5, matrix=64, workers=1)
+    assert (tmp_path / "dataset.json").is_file() and (tmp_path / "imagesTr" / ".DS_Store").is_file()
+
+
 def test_other_settings_are_made_afresh(tmp_path):
     first = _bytes(write_dataset(tmp_path, cases=1, unlabelled=0, seed=5, matrix=64, workers=1))
     second = _bytes(write_dataset(tmp_path, cases=1, unlabelled=0, seed=6, matrix=64, workers=1))

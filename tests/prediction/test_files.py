@@ -134,6 +134,19 @@ def test_a_folder_of_everything(predict, toy_case, tmp_path):
     assert not any(isinstance(each, Exception) for each in found.values())
 
 
+def test_nifti_files_below_a_folder_are_found_beside_those_in_it(predict, toy_case, tmp_path):
+    folder = tmp_path / "mixed"
+    for place in (".", "x", "y"):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        (folder / place / "scan.nii.gz").write_bytes(toy_case("a").image.read_bytes())
+    (folder / "x" / "scan_pred.nii.gz").write_bytes(toy_case("a").label.read_bytes())
+    written = predict(folder)
+    assert set(written) == {"scan", "scan_2", "scan_3"}
+    assert not any(isinstance(result, Exception) for result in written.values())
+    scans, _ = scans_of([folder])
+    assert {scan.image for scan in scans} == {folder / place / "scan.nii.gz" for place in (".", "x", "y")}
+
+
 def test_results_beside_the_scans_are_no_scans(predict, toy_case):
     case = toy_case("a")
     for name in ("a_pred", "a_probability"):

@@ -6,6 +6,7 @@ import tracemalloc
 
 import imageio_ffmpeg
 import matplotlib.pyplot as plt
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +15,7 @@ from lungseg_helpers.errors import ScanError
 from lungseg_helpers.prediction.files import save_mask
 from lungseg_helpers.scans.scan import read_scan
 from lungseg_helpers.scans.view import View
-from lungseg_helpers.video.films import BAR, develop, film_case, shoot, turn
+from lungseg_helpers.video.films import BAR, _read_probability, develop, film_case, shoot, turn
 from lungseg_helpers.video.overlay import PREDICTION, TRUTH, draw_gallery, outline
 
 SPACING = (2.5, 1.5, 1.5)
@@ -165,6 +166,28 @@ def test_film_reads_files_and_names_the_video_after_the_scan(toy_case, tmp_path)
         assert gif.n_frames == 96
     with pytest.raises(ScanError, match="holds no probabilities"):
         film_case(case.image, tmp_path, probability=case.image, progress=False)
+
+
+def test_probabilities_of_another_grid_are_refused(toy_case, tmp_path):
+    """As large as the scan, and elsewhere: 200 mm away, or of other voxels."""
+    case = toy_case("patient", "LAS")
+    scan, label = read_scan(case.image), read_scan(case.label, "label")
+    share = nib.load(save_mask(255 * label.voxels, scan, tmp_path / "p.nii.gz", step=1 / 255))
+    away, finer = share.affine.copy(), share.affine.copy()
+    away[:3, 3] += 200
+    finer[:3, :3] *= 0.9
+    for affine in (away, finer):
+        nib.save(nib.Nifti1Image(np.asanyarray(share.dataobj, np.float32), affine), tmp_path / "other.nii.gz")
+        with pytest.raises(ScanError, match=r"other.nii.gz: does not lie on the grid of .*patient.nii.gz"):
+            film_case(case.image, tmp_path, probability=tmp_path / "other.nii.gz", progress=False)
+
+
+def test_probabilities_with_turned_axes_lie_on_the_scan(toy_case, tmp_path):
+    case = toy_case("patient", "LAS")
+    scan, label = read_scan(case.image), read_scan(case.label, "label")
+    share = save_mask(255 * label.voxels, scan, tmp_path / "p.nii.gz", step=1 / 255)
+    nib.save(nib.as_closest_canonical(nib.load(share)), tmp_path / "turned.nii.gz")
+    np.testing.assert_array_equal(_read_probability(tmp_path / "turned.nii.gz", scan), _read_probability(share, scan))
 
 
 def test_outline_is_in_mm_and_closes_at_the_border():
