@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .errors import WeightsError
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -43,13 +46,28 @@ def outputs_dir() -> Path:
     return Path(os.environ.get("LUNGSEG_OUTPUTS") or ROOT / "outputs").expanduser()
 
 
-def run_dir(data: str | Path | None, recipe: Recipe, long: bool = False) -> Path:
-    """Return the folder of the run of a recipe, in its size, on a data set; ``long`` of ``lungseg train --long``."""
+def run_dir(data: str | Path | None, recipe: Recipe, long: bool = False, start: Path | None = None) -> Path:
+    """Return the folder of the run of a recipe on a data set; ``long`` of ``lungseg train --long`` of this recipe.
+
+    Its name holds a digest of all settings, and of the content of the weights that it starts from, if any: a
+    training of other settings gets another folder. Raises :class:`WeightsError` where ``start`` cannot be read.
+    """
     size = "x".join(map(str, recipe.widths))
-    return outputs_dir() / "runs" / f"{dataset_root(data).name}-{recipe.name}-{size}{'-long' if long else ''}"
+    begun = f"-from-{file_digest(start)[:8]}" if start else ""
+    name = f"{dataset_root(data).name}-{recipe.name}-{size}-{recipe.digest}{begun}{'-long' if long else ''}"
+    return outputs_dir() / "runs" / name
 
 
 def find_trained(data: str | Path | None, recipe: Recipe) -> Path | None:
-    """Return the weights that were trained here by this recipe, of the long run where there is one; else None."""
-    found = (run_dir(data, recipe, long) / "weights.ckpt" for long in (True, False))
-    return next((path for path in found if path.is_file()), None)
+    """Return the weights that were trained here by this very recipe, of the long run where there is one; else None."""
+    weights = (run_dir(data, recipe, long) / "weights.ckpt" for long in (True, False))
+    return next((path for path in weights if path.is_file()), None)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a weights file, in 64 hex digits; :class:`WeightsError` where it cannot be read."""
+    try:
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: no such weights file ({error.strerror}); name another") from error

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lungseg_helpers.errors import RecipeError
+from lungseg_helpers.errors import RecipeError, WeightsError
 from lungseg_helpers.evaluation import dice_definitions
 from lungseg_helpers.hounsfield import AIR_HU, Intensity
 from lungseg_helpers.paths import find_trained, run_dir
@@ -146,3 +146,18 @@ def test_a_long_run_lies_beside_the_short_one_and_is_found_first(tmp_path, monke
         folder.mkdir(parents=True)
         (folder / "weights.ckpt").touch()
         assert find_trained("phantom", recipe) == folder / "weights.ckpt"
+
+
+def test_trainings_of_other_settings_or_beginnings_have_other_folders(tmp_path):
+    recipe = get_recipe("course", "laptop")
+    first, second = tmp_path / "first.ckpt", tmp_path / "second.ckpt"
+    for path in (first, second):
+        path.write_bytes(path.name.encode())
+    others = [replace(recipe, seed=1), replace(recipe, epochs=61), recipe.varied(["augmentation.noise=0"])]
+    folders = [run_dir("phantom", other) for other in (recipe, *others)]
+    folders += [run_dir("phantom", recipe, start=start) for start in (first, second)]
+    folders += [run_dir("phantom", recipe, long=True), run_dir("real", recipe)]
+    assert len({folder.name for folder in folders}) == len(folders) == 8
+    assert run_dir("phantom", replace(recipe)) == folders[0]
+    with pytest.raises(WeightsError, match=r"none\.ckpt"):
+        run_dir("phantom", recipe, start=tmp_path / "none.ckpt")

@@ -20,6 +20,7 @@ import pytorch_lightning as pl
 
 from ..dataset.loaders import LungDataModule
 from ..dataset.split import open_split
+from ..files import written_whole
 from ..prediction.inference import predict_stack, probabilities_to_mask
 from ..preprocessing.stacks import SliceStack, make_stack
 from ..recipe import Recipe
@@ -74,11 +75,11 @@ def ablation(profile: str | None = None) -> list[tuple[str, Recipe]]:
     """Return the recipes from ``baseline`` (with its mistakes) to ``course``, each one step further than the last."""
     recipe, goal = get_recipe("baseline", profile, faithful=True), get_recipe("course", profile)
     recipe = replace(recipe, name="step_00", widths=goal.widths)
-    found = [("baseline, with its mistakes", recipe)]
+    steps = [("baseline, with its mistakes", recipe)]
     for number, (words, settings) in enumerate(STEPS, start=1):
         recipe = replace(recipe, name=f"step_{number:02}", **{key: getattr(goal, key) for key in settings})
-        found.append((words, recipe))
-    return found
+        steps.append((words, recipe))
+    return steps
 
 
 def steps_per_second(data: LungDataModule, device: str = "auto") -> float:
@@ -115,22 +116,22 @@ def train_for(
 ) -> tuple[Path, dict[str, list[SliceStack]]]:
     """Train a recipe for so many seconds of steps; return its weights and the stacks by role.
 
-    The budget in steps is kept in ``run/budget.json``, so that a run is found done, or goes on,
-    whatever the machine is busy with then.
+    Each data set, budget and recipe has a folder of its own in ``run``. What the budget is in steps is kept there
+    (``budget.json``), so that a training is found done, or goes on, whatever the machine is busy with then.
     """
     split, stacks, _ = open_split(data, recipe)
     workers = loader_workers(device)
-    module = LungDataModule(stacks["train"], stacks["validation"], recipe, workers)
-    note = Path(run) / "budget.json"
-    asked = {"recipe": recipe.to_dict(), "seconds": seconds}
-    kept = json.loads(note.read_text()) if note.is_file() else {}
-    if {key: kept.get(key) for key in asked} != asked:
-        kept = {**asked, "rate": steps_per_second(module, device)}
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(kept))
-    budgeted = with_budget(recipe, seconds, kept["rate"])
+    run = Path(run) / f"{split.data}-{seconds:g}s-{recipe.digest}"
+    note = run / "budget.json"
+    if note.is_file():
+        rate = json.loads(note.read_text())["rate"]
+    else:
+        rate = steps_per_second(LungDataModule(stacks["train"], stacks["validation"], recipe, workers), device)
+        with written_whole(note) as partial:
+            partial.write_text(json.dumps({"recipe": recipe.to_dict(), "seconds": seconds, "rate": rate}))
+    budgeted = with_budget(recipe, seconds, rate)
     module = LungDataModule(stacks["train"], stacks["validation"], budgeted, workers)
-    return train(module, split, Path(run), device, progress=False), stacks
+    return train(module, split, run, device, progress=False), stacks
 
 
 def score_stacks(
@@ -162,27 +163,27 @@ def compare(
     network, trained, _ = load_weights(weights)
     cases = find_cases(ensure_dataset(data))
     table, reported = score_stacks(network, trained, stacks["test"], cases, device)
-    found = summary(table)
+    scores = summary(table)
     row = {
         "recipe": recipe.name,
         "seed": recipe.seed,
         "steps": trained.epochs * (trained.slices_per_epoch // trained.batch_size),
-        "dice": found["mean_dice"],
-        "low": found["dice_low"],
-        "high": found["dice_high"],
-        "found": found["lesions_found"],
-        "lesions": found["lesions"],
-        "false_components_per_scan": found["false_components_per_scan"],
+        "dice": scores["mean_dice"],
+        "low": scores["dice_low"],
+        "high": scores["dice_high"],
+        "found": scores["lesions_found"],
+        "lesions": scores["lesions"],
+        "false_components_per_scan": scores["false_components_per_scan"],
         "reported": reported,
         "reported_as": recipe.reported,
     }
     if real:
         patients = find_cases(ensure_dataset("real"))
         known = [make_stack(case, trained) for case in patients]
-        scores, _ = score_stacks(network, trained, known, patients, device)
+        real_scores, _ = score_stacks(network, trained, known, patients, device)
         row |= {
-            "real_dice": float(scores["dice"].mean()),
-            "real_found": int(scores["lesions_found"].sum()),
-            "real_false_components": float(scores["false_components"].mean()),
+            "real_dice": float(real_scores["dice"].mean()),
+            "real_found": int(real_scores["lesions_found"].sum()),
+            "real_false_components": float(real_scores["false_components"].mean()),
         }
     return row

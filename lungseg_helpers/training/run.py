@@ -22,11 +22,13 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from ..dataset.loaders import LungDataModule
 from ..dataset.split import Split
-from ..errors import RecipeError, SplitError, TrainingError
+from ..errors import RecipeError, TrainingError
+from ..files import written_whole
 from ..recipe import Recipe
 from ..unet import UNet
 from .callbacks import MovingAverage, PanelLogger, ProgressBar
 from .devices import accelerator, choose_precision, named_operators, pick_device
+from .lineage import begun_from, require_same, require_unseen
 from .segmenter import LungSegmenter, cautious_threshold
 from .weights import load_weights, network_state, save_weights
 
@@ -94,33 +96,31 @@ def train(
 ) -> Path:
     """Train the recipe's network and return the path of the slim weights file ``run/weights.ckpt``.
 
-    ``split.json`` (the patients by role), ``machine.json`` (device and precision) and ``curves.csv`` (one row per
-    epoch) lie beside it; the weights' recipe holds the threshold that validation chose. A run of the same
-    recipe and patients that was interrupted goes on from its last epoch; a finished one is
-    returned as it is; one of another recipe begins anew. With ``start`` the network begins
-    from these weights instead of random ones; raises :class:`SplitError` where they were
-    trained on patients that this split validates or tests on. With ``devices`` or ``nodes``
-    above 1 every process calls this function, and the first one alone writes.
+    ``split.json`` (the patients by role, and where the data lie), ``machine.json`` (device and precision) and
+    ``curves.csv`` (one row per epoch) lie beside it; the weights' recipe holds the threshold that validation chose. A
+    run of the same recipe, data and patients that was interrupted goes on from its last epoch; a finished one is
+    returned as it is. Nothing is overwritten: where the folder holds a training of anything else,
+    :class:`TrainingError` says what differs. With ``start`` the network begins from these weights instead of random
+    ones; raises :class:`SplitError` where they were ever trained on patients that this split validates or tests on.
+    With ``devices`` or ``nodes`` above 1 every process calls this function, and the first one alone writes.
     """
-    recipe = data.recipe
-    run = Path(run)
+    recipe, run = data.recipe, Path(run)
     roles, begun = split.to_dict(), load_weights(start) if start else None
     if begun:
-        roles["start"] = _started(Path(start), begun[2], split)
-    last, weights, split_file = run / "checkpoints" / "last.ckpt", run / "weights.ckpt", run / "split.json"
-    same = last.exists() and split_file.exists() and json.loads(split_file.read_text()) == roles
-    same = same and _read(last)["hyper_parameters"]["recipe"] == recipe.to_dict()
-    if same and weights.exists():
+        require_unseen(start, begun[2], roles)
+        roles["start"] = begun_from(Path(start), begun[2])
+    weights, checkpoint = run / "weights.ckpt", _latest_checkpoint(run)
+    if kept := checkpoint or (weights if weights.is_file() else None):
+        require_same(run, recipe, roles, *load_weights(kept)[1:])
+    if is_first():
+        if not kept:  # curves of an epoch that never came to its end
+            shutil.rmtree(run / "tensorboard", ignore_errors=True)
+        with written_whole(run / "split.json") as partial:
+            partial.write_text(json.dumps(roles, indent=1))
+    if weights.is_file():
         print(f"{run.name} is trained already: using it (delete {run} to train again)", file=sys.stderr)
         return weights
-    if is_first():
-        run.mkdir(parents=True, exist_ok=True)
-        if not same:
-            for kept in ("checkpoints", "tensorboard"):
-                shutil.rmtree(run / kept, ignore_errors=True)
-            weights.unlink(missing_ok=True)
-        split_file.write_text(json.dumps(roles, indent=1))
-    precision = _keep_precision(run / "machine.json", pick_device(device), same)
+    precision = _keep_precision(run / "machine.json", pick_device(device), bool(checkpoint))
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     module = LungSegmenter(recipe.to_dict(), [stack.id for stack in data.validation_set.stacks])
     if begun:
@@ -129,7 +129,7 @@ def train(
     callbacks += [ProgressBar()] if progress else []
     trainer = build_trainer(recipe, run, device, callbacks, devices, nodes, precision)
     with named_operators(pick_device(device)):
-        trainer.fit(module, data, ckpt_path=last if same else None, weights_only=True)
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     if trainer.interrupted:
         raise TrainingError(f"{run}: interrupted; the same command goes on from the last whole epoch")
     if trainer.is_global_zero:
@@ -159,14 +159,12 @@ def _keep_precision(path: Path, device: str, resumed: bool) -> str:
     return chosen
 
 
-def _started(start: Path, before: dict[str, Any], split: Split) -> dict[str, Any]:
-    """What a run keeps of the weights it begins from, whose patients by role are ``before``."""
-    if before.get("data") == split.data and (seen := set(before["train"]) & {*split.validation, *split.test}):
-        raise SplitError(
-            f"{start}: was trained on {', '.join(sorted(seen)[:3])}, which this split validates or tests on; "
-            "use other weights, or the same seed and patients"
-        )
-    return {"weights": start.name, "data": before.get("data", ""), "train": before.get("train", [])}
+def _latest_checkpoint(run: Path) -> Path | None:
+    """Return what an interrupted run goes on from: the last epoch's checkpoint, or a best one where that is missing."""
+    folder = run / "checkpoints"
+    if (last := folder / "last.ckpt").is_file():
+        return last
+    return max(folder.glob("best-*.ckpt"), key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def _take_over(module: LungSegmenter, start: Path, network: UNet, recipe: Recipe) -> None:

@@ -1,4 +1,4 @@
-"""Weights on disk: where runs lie, what a weights file holds, and how one is opened safely."""
+"""Weights on disk: what a weights file holds, and how one is opened safely."""
 
 from __future__ import annotations
 
@@ -14,21 +14,31 @@ from ..errors import WeightsError
 from ..files import written_whole
 from ..recipe import Recipe
 from ..unet import UNet, build_unet
+from .lineage import require_unseen
 
 
 def save_weights(path: Path, recipe: Recipe, state: dict[str, Tensor], split: dict[str, Any]) -> Path:
-    """Write what prediction needs and nothing else: the recipe, the network's weights, the patients by role."""
-    with written_whole(path) as partial:
-        torch.save({"recipe": recipe.to_dict(), "state_dict": state, "split": split}, partial)
+    """Write what prediction needs and nothing else: the recipe, the network's weights, the patients by role.
+
+    ``split`` is a :meth:`Split.to_dict <lungseg_helpers.dataset.split.Split.to_dict>`. Its path is left out: weights
+    are passed on, and a folder of this machine means nothing on another.
+    """
+    content = {"recipe": recipe.to_dict(), "state_dict": state, "split": _without_path(split)}
+    # given a name instead of a stream, torch keeps it in the file: equal weights would not be equal files
+    with written_whole(path) as partial, partial.open("wb") as stream:
+        torch.save(content, stream)
     return path
 
 
 def load_weights(path: Path) -> tuple[UNet, Recipe, dict[str, Any]]:
-    """Load a weights file: the network in evaluation mode, its recipe, and which patients had which role.
+    """Load a weights file: the network in evaluation mode, its recipe, and which cases had which role.
 
-    A checkpoint of a run (``checkpoints/last.ckpt``) is one too: its threshold is the recipe's, not yet
-    chosen on validation patients. Loads with ``weights_only=True``, so a file from elsewhere runs no code. Raises
-    :class:`WeightsError` where the file is missing or is not one of this course's.
+    What it was trained on is told as by :meth:`Split.to_dict <lungseg_helpers.dataset.split.Split.to_dict>`, without
+    ``root``; files of earlier versions lack ``digest`` and ``patients``. ``start`` tells the same of the weights that
+    it began from, ``averaged`` of those that it is a mean of. A checkpoint of a run (``checkpoints/last.ckpt``) is a
+    weights file too: its threshold is the recipe's, not yet chosen on validation patients. Loads with
+    ``weights_only=True``, so a file from elsewhere runs no code. Raises :class:`WeightsError` where the file is
+    missing or is not one of this course's.
     """
     path = Path(path)
     if not path.is_file():
@@ -56,8 +66,12 @@ def _of_checkpoint(checkpoint: dict[str, Any], split: Path) -> dict[str, Any]:
     return {
         "recipe": checkpoint["hyper_parameters"]["recipe"],
         "state_dict": network_state(checkpoint),
-        "split": json.loads(split.read_text()) if split.is_file() else {},
+        "split": _without_path(json.loads(split.read_text())) if split.is_file() else {},
     }
+
+
+def _without_path(split: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in split.items() if key != "root"}
 
 
 def average_weights(paths: Sequence[Path], out: Path) -> Path:
@@ -66,16 +80,19 @@ def average_weights(paths: Sequence[Path], out: Path) -> Path:
     Trainings that began from one another's weights lie in one valley, and the point between them
     often generalises better than either (Wortsman et al., "Model soups", ICML 2022). Which
     patients the others were trained on is kept too. Raises :class:`WeightsError` where a
-    file is none of this course's, or the networks differ.
+    file is none of this course's, or the networks differ, and :class:`SplitError` where one was trained on
+    patients that the first one's split validates or tests on.
     """
     loaded = [load_weights(path) for path in paths]
     states = [network.state_dict() for network, _, _ in loaded]
     shapes = [{name: value.shape for name, value in state.items()} for state in states]
-    if not loaded or any(each != shapes[0] for each in shapes):
+    if not loaded or any(other != shapes[0] for other in shapes):
         raise WeightsError(f"{', '.join(map(str, paths))}: not weights of one network; average trainings of one recipe")
     mean = {
         name: torch.stack([state[name].double() for state in states]).mean(dim=0).to(value.dtype)
         for name, value in states[0].items()
     }
     _, recipe, roles = loaded[0]
+    for path, (_, _, others) in zip(paths, loaded, strict=True):
+        require_unseen(path, others, roles)
     return save_weights(Path(out), recipe, mean, {**roles, "averaged": [others for _, _, others in loaded[1:]]})

@@ -33,9 +33,9 @@ def test_the_ablation_leads_from_the_baseline_to_the_course_and_misses_nothing(p
 
 
 def test_every_step_changes_something_and_only_its_own():
-    found = ablation("laptop")
-    assert len(found) == len(STEPS) + 1
-    for (_, before), (words, after), (name, settings) in zip(found, found[1:], STEPS, strict=False):
+    recipes = ablation("laptop")
+    assert len(recipes) == len(STEPS) + 1
+    for (_, before), (words, after), (name, settings) in zip(recipes, recipes[1:], STEPS, strict=False):
         changed = {f.name for f in fields(Recipe) if getattr(before, f.name) != getattr(after, f.name)} - {"name"}
         assert words == name and changed and changed <= set(settings)
 
@@ -60,13 +60,19 @@ def patients(toy_case, tmp_path):
 
 def test_a_run_keeps_its_budget_and_is_found_done(patients, toy_recipe, tmp_path, monkeypatch):
     weights, stacks = train_for(toy_recipe, 0.2, tmp_path / "run", patients, "cpu")
-    assert {role: len(found) for role, found in stacks.items()} == {"train": 1, "validation": 1, "test": 1}
+    assert {role: len(held) for role, held in stacks.items()} == {"train": 1, "validation": 1, "test": 1}
     changed = weights.stat().st_mtime_ns
-    monkeypatch.setattr(comparison, "steps_per_second", lambda *_: pytest.fail("measured again"))
-    again, _ = train_for(toy_recipe, 0.2, tmp_path / "run", patients, "cpu")
+    kept = json.loads((weights.parent / "budget.json").read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, "steps_per_second", lambda *_: pytest.fail("measured again"))
+        again, _ = train_for(toy_recipe, 0.2, tmp_path / "run", patients, "cpu")
     assert again.stat().st_mtime_ns == changed
-    kept = json.loads((tmp_path / "run" / "budget.json").read_text())
     assert load_weights(again)[1].slices_per_epoch == with_budget(toy_recipe, 0.2, kept["rate"]).slices_per_epoch
+    # another budget, or another setting, stands beside it
+    monkeypatch.setattr(comparison, "steps_per_second", lambda *_: 10.0)
+    more, _ = train_for(toy_recipe, 0.4, tmp_path / "run", patients, "cpu")
+    other, _ = train_for(replace(toy_recipe, smallest_ml=0.0), 0.4, tmp_path / "run", patients, "cpu")
+    assert len({again, more, other}) == 3 and again.stat().st_mtime_ns == changed
 
 
 def test_a_row_says_what_a_table_needs(patients, toy_recipe, tmp_path):
