@@ -86,7 +86,7 @@ def only_series(folder: Path):
 
 
 def slice_file(folder: Path, number: int) -> Path:
-    return next(each.path for each in read_headers(folder)[0] if each.header.InstanceNumber == number)
+    return next(file.path for file in read_headers(folder)[0] if file.header.InstanceNumber == number)
 
 
 def circle(centre: tuple[float, float], radius: float, z: float) -> list[float]:
@@ -125,11 +125,26 @@ def write_struct(path: Path, uid: str, names: list[str], shift_z: float = 0.0) -
     data.save_as(path, enforce_file_format=True)
 
 
-def write_segmentation(path: Path, uid: str, label: np.ndarray, name: str = "Tumor") -> None:
+def write_segmentation(
+    path: Path,
+    uid: str,
+    label: np.ndarray,
+    name: str = "Tumor",
+    change: Callable[[FileDataset], None] = lambda data: None,
+) -> None:
+    """Write the slices of a mask (x, y, z) that hold anything as the frames of a DICOM-SEG of series ``uid``."""
     planes = np.flatnonzero(label.any(axis=(0, 1)))
     data = dataset(path, SEGMENTATION, Modality="SEG", SeriesInstanceUID=generate_uid())
+    data.StudyInstanceUID = data.FrameOfReferenceUID = "1.2.3.4"
     data.ReferencedSeriesSequence = [item(SeriesInstanceUID=uid)]
-    data.SegmentSequence = [item(SegmentNumber=1, SegmentLabel=name)]
+    category = item(
+        CodeValue="49755003", CodingSchemeDesignator="SCT", CodeMeaning="Morphologically Abnormal Structure"
+    )
+    kind = item(CodeValue="108369006", CodingSchemeDesignator="SCT", CodeMeaning="Mass")
+    segment = item(SegmentNumber=1, SegmentLabel=name, SegmentAlgorithmType="MANUAL")
+    segment.SegmentedPropertyCategoryCodeSequence = [category]
+    segment.SegmentedPropertyTypeCodeSequence = [kind]
+    data.SegmentSequence = [segment]
     data.SegmentationType, data.NumberOfFrames = "BINARY", len(planes)
     data.Rows, data.Columns = label.shape[1], label.shape[0]
     data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
@@ -137,16 +152,24 @@ def write_segmentation(path: Path, uid: str, label: np.ndarray, name: str = "Tum
     data.SharedFunctionalGroupsSequence = [
         item(
             PlaneOrientationSequence=[item(ImageOrientationPatient=list(map(float, AXIAL)))],
-            PixelMeasuresSequence=[item(PixelSpacing=[SPACING[1], SPACING[0]])],
+            PixelMeasuresSequence=[item(PixelSpacing=[SPACING[1], SPACING[0]], SliceThickness=SPACING[2])],
         )
+    ]
+    organization = generate_uid()
+    data.DimensionOrganizationSequence = [item(DimensionOrganizationUID=organization)]
+    data.DimensionIndexSequence = [
+        item(DimensionOrganizationUID=organization, DimensionIndexPointer=pointer, FunctionalGroupPointer=group)
+        for pointer, group in ((0x0062000B, 0x0062000A), (0x00200032, 0x00209113))  # segment number, position
     ]
     data.PerFrameFunctionalGroupsSequence = [
         item(
+            FrameContentSequence=[item(DimensionIndexValues=[1, number])],
             PlanePositionSequence=[item(ImagePositionPatient=(ORIGIN + np.array([0, 0, 6.0 * k])).tolist())],
             SegmentIdentificationSequence=[item(ReferencedSegmentNumber=1)],
         )
-        for k in planes
+        for number, k in enumerate(planes, 1)
     ]
     frames = label[..., planes].transpose(2, 1, 0).astype(np.uint8)
     data.PixelData = np.packbits(frames.ravel(), bitorder="little").tobytes()
+    change(data)
     data.save_as(path, enforce_file_format=True)

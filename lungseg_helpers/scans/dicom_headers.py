@@ -12,6 +12,10 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 from tqdm import tqdm
 
+# pydicom warns of every value that strays from the standard, when it is first looked at. Scanners and anonymisers
+# write many of them, a user can mend none, and what a volume needs is checked here and in dicom_series.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 ENHANCED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -70,8 +74,7 @@ def read_headers(folder: Path) -> tuple[list[Slice], list[str]]:
 
 def _header(path: Path) -> pydicom.Dataset | None:
     # A file that is no DICOM is passed over, so there is nothing to warn of.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         try:
             return pydicom.dcmread(path, stop_before_pixels=True, force=path.suffix.lower() == ".dcm")
         except (
@@ -93,7 +96,7 @@ def group_series(files: list[Slice]) -> tuple[list[Series], list[str]]:
     Localisers (marked as such, or of too few slices) are left out with a line, as are CTs of
     the enhanced, multi-frame kind. Files of other kinds are no business of this function.
     """
-    groups: dict[tuple, list[Slice]] = {}
+    groups: dict[tuple, list[Slice]] = {}  # by series, orientation, pixel size and slice size
     left_out: dict[str, None] = {}
     for file in files:
         header = file.header
@@ -114,7 +117,7 @@ def group_series(files: list[Slice]) -> tuple[list[Series], list[str]]:
             continue
         groups.setdefault(key, []).append(file)
     series = [Series(tuple(group)) for group in groups.values()]
-    for each in series:
-        if len(each.slices) < LEAST_SLICES:
-            left_out[f"{each.name}: {len(each.slices)} slices of one orientation are no scan; left out"] = None
-    return [each for each in series if len(each.slices) >= LEAST_SLICES], list(left_out)
+    for few in series:
+        if len(few.slices) < LEAST_SLICES:
+            left_out[f"{few.name}: {len(few.slices)} slices of one orientation are no scan; left out"] = None
+    return [group for group in series if len(group.slices) >= LEAST_SLICES], list(left_out)

@@ -1,20 +1,22 @@
 """Tumours that lie beside a DICOM series: RT-STRUCT contours and DICOM-SEG masks, on the series' grid.
 
-Both are read by pydicom. Attributes: DICOM PS3.3, C.8.8.6 (ROI contour) and C.8.20
-(segmentation).
+Contours are read by pydicom (DICOM PS3.3, C.8.8.6), masks by highdicom (C.8.20).
 """
 
 from __future__ import annotations
 
 import re
+import sqlite3
+import warnings
 
+import nibabel as nib
 import numpy as np
 import pydicom
-from skimage.draw import polygon2mask
 
 from ..errors import ScanError
 from .dicom_headers import Series, Slice
 from .dicom_series import LPS_TO_RAS, Volume
+from .masks import fill_polygon
 
 RT_STRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -45,10 +47,13 @@ def read_label(file: Slice, volume: Volume, names: str = TUMOUR_NAMES) -> np.nda
     lie on the volume's slices.
     """
     try:
-        data = pydicom.dcmread(file.path)
-        read = _read_struct if data.SOPClassUID == RT_STRUCT else _read_segmentation
-        return read(file, data, volume, re.compile(names, re.IGNORECASE))
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, NotImplementedError, EOFError) as error:
+        # What is wrong is raised; highdicom's warnings are of values that nothing here depends on.
+        with warnings.catch_warnings(action="ignore"):
+            data = pydicom.dcmread(file.path)
+            read = _read_struct if data.SOPClassUID == RT_STRUCT else _read_segmentation
+            return read(file, data, volume, re.compile(names, re.IGNORECASE))
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError, EOFError, sqlite3.Error) as error:
+        # highdicom keeps a file's frames in SQLite, and asks there for attributes that a file may lack
         raise ScanError(f"{file.path}: cannot be read as a label ({error}); export it again") from error
 
 
@@ -74,13 +79,8 @@ def _segmentation_series(header: pydicom.Dataset) -> set[str]:
     return {s.SeriesInstanceUID for s in header.get("ReferencedSeriesSequence", []) if "SeriesInstanceUID" in s}
 
 
-def _to_voxels(volume: Volume, points: np.ndarray) -> np.ndarray:
-    """Return voxel coordinates (n, 3) of points (n, 3) in mm, LPS as in DICOM."""
-    homogeneous = np.column_stack([points, np.ones(len(points))])
-    return (np.linalg.solve(volume.affine, LPS_TO_RAS @ homogeneous.T)[:3]).T
-
-
 def _slice_of(file: Slice, heights: np.ndarray, count: int) -> int:
+    """Return the number of the slice that all ``heights`` (n,) in slice steps lie on, of ``count`` slices."""
     k = round(float(np.mean(heights)))
     if np.abs(heights - k).max() > BETWEEN or not 0 <= k < count:
         raise ScanError(f"{file.path}: does not lie on the slices of its series; export it with that series")
@@ -91,6 +91,7 @@ def _read_struct(file: Slice, data: pydicom.Dataset, volume: Volume, names: re.P
     wanted = {roi.ROINumber for roi in data.StructureSetROISequence if names.search(str(roi.get("ROIName", "")))}
     if not wanted:
         return None
+    to_voxels = np.linalg.solve(volume.affine, LPS_TO_RAS)
     mask = np.zeros(volume.voxels.shape, bool)
     for roi in data.get("ROIContourSequence", []):
         if roi.ReferencedROINumber not in wanted:
@@ -99,10 +100,10 @@ def _read_struct(file: Slice, data: pydicom.Dataset, volume: Volume, names: re.P
         for contour in roi.get("ContourSequence", []):
             if contour.ContourGeometricType != "CLOSED_PLANAR":
                 continue
-            points = _to_voxels(volume, np.array(contour.ContourData, float).reshape(-1, 3))
+            points = nib.affines.apply_affine(to_voxels, np.array(contour.ContourData, float).reshape(-1, 3))
             k = _slice_of(file, points[:, 2], mask.shape[2])
             # A contour within another one of its region is a hole.
-            inside[..., k] ^= polygon2mask(mask.shape[:2], points[:, :2])
+            inside[..., k] ^= fill_polygon(points[:, :2], mask.shape[:2])
         mask |= inside
     return mask.astype(np.uint8)
 
@@ -113,35 +114,23 @@ def _segment_name(segment: pydicom.Dataset) -> str:
 
 
 def _read_segmentation(file: Slice, data: pydicom.Dataset, volume: Volume, names: re.Pattern) -> np.ndarray | None:
-    wanted = {each.SegmentNumber for each in data.SegmentSequence if names.search(_segment_name(each))}
+    from highdicom.seg import Segmentation  # slow to import, and needed for this kind of file alone
+
+    wanted = [segment.SegmentNumber for segment in data.SegmentSequence if names.search(_segment_name(segment))]
     if not wanted:
         return None
-    frames = data.pixel_array.reshape(-1, data.Rows, data.Columns)
-    # Fractional masks count as tumour from one half on.
-    least = 1 if data.SegmentationType == "BINARY" else data.get("MaximumFractionalValue", 255) / 2
+    segments = Segmentation.from_dataset(data, copy=False).get_volume(segment_numbers=wanted)
+    # (slice, row, column), as shares where the masks are fractional: these count as tumour from one half on.
+    marked = np.argwhere((segments.array >= 0.5).any(axis=3))
+    to_voxels = np.linalg.solve(volume.affine, LPS_TO_RAS @ segments.affine)
+    if not np.allclose(to_voxels[:2, :3], [[0, 0, 1], [0, 1, 0]], atol=0.02):
+        raise ScanError(f"{file.path}: has other pixels than its series; export it with that series")
     mask = np.zeros(volume.voxels.shape, np.uint8)
-    shared = data.SharedFunctionalGroupsSequence[0]
-    for groups, frame in zip(data.PerFrameFunctionalGroupsSequence, frames, strict=True):
-        if _group(groups, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber not in wanted:
-            continue
-        plane = np.array(_group(groups, shared, "PlaneOrientationSequence").ImageOrientationPatient, float)
-        spacing = np.array(_group(groups, shared, "PixelMeasuresSequence").PixelSpacing, float)
-        corner = np.array(_group(groups, shared, "PlanePositionSequence").ImagePositionPatient, float)
-        j, i = np.nonzero(frame >= least)
-        if not len(i):
-            continue
-        points = corner + np.outer(i * spacing[1], plane[:3]) + np.outer(j * spacing[0], plane[3:])
-        found = _to_voxels(volume, points)
-        k = _slice_of(file, found[:, 2], mask.shape[2])
-        x, y = np.rint(found[:, :2]).astype(int).T
+    for plane in np.split(marked, np.flatnonzero(np.diff(marked[:, 0])) + 1) if len(marked) else []:
+        points = nib.affines.apply_affine(to_voxels, plane)
+        k = _slice_of(file, points[:, 2], mask.shape[2])
+        x, y = np.rint(points[:, :2]).astype(int).T
         if x.min() < 0 or y.min() < 0 or x.max() >= mask.shape[0] or y.max() >= mask.shape[1]:
             raise ScanError(f"{file.path}: reaches beyond the slices of its series; export it with that series")
-        steps = _to_voxels(volume, corner + np.array([plane[:3] * spacing[1], plane[3:] * spacing[0], [0, 0, 0]]))
-        if not np.allclose((steps[:2] - steps[2])[:, :2], np.eye(2), atol=0.02):
-            raise ScanError(f"{file.path}: has other pixels than its series; export it with that series")
         mask[x, y, k] = 1
     return mask
-
-
-def _group(groups: pydicom.Dataset, shared: pydicom.Dataset, name: str) -> pydicom.Dataset:
-    return (groups.get(name) or shared[name].value)[0]

@@ -6,6 +6,7 @@ attributes (DICOM PS3.3, C.8.20); read back by :mod:`~lungseg_helpers.scans.dico
 
 from __future__ import annotations
 
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from .dicom_series import LPS_TO_RAS
 POSITION_MM = 0.5
 """By so much a slice may lie beside the mask's own; a tilted gantry's lie farther."""
 
-
 MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime",
@@ -40,27 +40,30 @@ def save_segmentation(mask: np.ndarray, affine: np.ndarray, series: Series, path
     """
     slices = _by_mask_plane(mask.shape[2], affine, series)
     try:
-        headers = [_header(each) for each in slices]
-        found = Segmentation(
-            source_images=headers,
-            pixel_array=np.ascontiguousarray(mask.transpose(2, 1, 0)),
-            segmentation_type=SegmentationTypeValues.BINARY,
-            segment_descriptions=[_description()],
-            series_instance_uid=highdicom.UID(),
-            series_number=int(series.header.get("SeriesNumber") or 0) + 1000,
-            sop_instance_uid=highdicom.UID(),
-            instance_number=1,
-            manufacturer="lungseg course",
-            manufacturer_model_name="U-Net, for teaching, not for clinical use",
-            software_versions=version("lungseg-helpers"),
-            device_serial_number="0",
-            series_description="lung tumour, predicted; not for clinical use",
-        )
-        with written_whole(path) as partial:
-            found.save_as(partial)
+        # highdicom warns of names with one part, such as an anonymiser's: they are repeated as they are.
+        with warnings.catch_warnings(action="ignore"), written_whole(path) as partial:
+            _segmentation(mask, slices, series).save_as(partial)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ScanError(f"{series.name}: no DICOM-SEG can be written of it ({error}); use the NIfTI mask") from error
     return Path(path)
+
+
+def _segmentation(mask: np.ndarray, slices: list[Slice], series: Series) -> Segmentation:
+    return Segmentation(
+        source_images=[_header(file) for file in slices],
+        pixel_array=np.ascontiguousarray(mask.transpose(2, 1, 0)),
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=[_description()],
+        series_instance_uid=highdicom.UID(),
+        series_number=int(series.header.get("SeriesNumber") or 0) + 1000,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer="lungseg course",
+        manufacturer_model_name="U-Net, for teaching, not for clinical use",
+        software_versions=version("lungseg-helpers"),
+        device_serial_number="0",
+        series_description="lung tumour, predicted; not for clinical use",
+    )
 
 
 def _header(file: Slice) -> pydicom.Dataset:
@@ -87,10 +90,10 @@ def _description() -> SegmentDescription:
 
 def _by_mask_plane(count: int, affine: np.ndarray, series: Series) -> list[Slice]:
     """Return the series' slices in the order of the mask's planes."""
-    voxels = np.array([np.linalg.solve(affine, LPS_TO_RAS @ [*each.position, 1.0])[:3] for each in series.slices])
+    voxels = np.array([np.linalg.solve(affine, LPS_TO_RAS @ [*file.position, 1.0])[:3] for file in series.slices])
     order = np.argsort(voxels[:, 2])
     steps = np.linalg.norm(affine[:3, :3], axis=0)
     expected = np.stack([np.zeros(count), np.zeros(count), np.arange(count)], axis=1)
     if len(order) != count or np.abs((voxels[order] - expected) * steps).max() > POSITION_MM:
         raise ScanError(f"{series.name}: its slices lie on another grid than the mask; use the NIfTI mask")
-    return [series.slices[each] for each in order]
+    return [series.slices[index] for index in order]

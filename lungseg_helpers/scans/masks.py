@@ -1,4 +1,4 @@
-"""Masks as arrays: the box that holds one, and its holes."""
+"""Masks as arrays: the box that holds one, its holes, and the inside of an outline."""
 
 from __future__ import annotations
 
@@ -33,3 +33,24 @@ def fill_holes(planes: np.ndarray) -> np.ndarray:
         open_to_edge[side] = True
     open_to_edge[0] = False  # label 0 is what was filled before
     return ~open_to_edge[labels]
+
+
+def fill_polygon(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the pixels inside a closed outline: bool array of ``shape``.
+
+    ``points`` is (n, 2) in pixels along the two axes of ``shape``; the first may be repeated as the
+    last. Pixel (0, 0) has its centre at (0, 0). A pixel belongs where its centre is inside, by
+    Matplotlib's point-in-polygon rule.
+    Parts of the outline beyond ``shape`` are cut off.
+    """
+    from matplotlib.path import Path  # slow to import, and used here alone
+
+    mask = np.zeros(shape, bool)
+    low = np.clip(np.floor(points.min(axis=0)).astype(int), 0, shape)
+    high = np.clip(np.ceil(points.max(axis=0)).astype(int) + 1, 0, shape)
+    centres = np.stack(np.meshgrid(*map(np.arange, low, high), indexing="ij"), axis=-1)
+    # Matplotlib takes no notice of the last point of a closed path.
+    outline = Path(np.vstack([points, points[:1]]), closed=True)
+    inside = outline.contains_points(centres.reshape(-1, 2))
+    mask[low[0] : high[0], low[1] : high[1]] = inside.reshape(centres.shape[:2])
+    return mask

@@ -1,0 +1,127 @@
+"""DICOM-SEG that fits its series and that does not, and files that stray from the standard without a warning."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from dicoms import only_series, write_segmentation, write_series
+from pydicom.dataset import FileDataset
+from toy import SHAPE, toy_volume
+
+from lungseg_helpers.errors import ScanError
+from lungseg_helpers.scans.dicom_headers import Slice, read_headers
+from lungseg_helpers.scans.dicom_labels import SEGMENTATION, read_label
+from lungseg_helpers.scans.dicom_segmentation import save_segmentation
+from lungseg_helpers.scans.dicom_series import Volume, read_series
+from lungseg_helpers.scans.masks import fill_polygon
+
+
+@pytest.fixture
+def toy_series(tmp_path: Path) -> tuple[str, Volume]:
+    uid = write_series(tmp_path / "ct")
+    return uid, read_series(only_series(tmp_path / "ct"))
+
+
+def read_back(path: Path, volume: Volume) -> np.ndarray | None:
+    return read_label(Slice(path, pydicom.dcmread(path, stop_before_pixels=True)), volume)
+
+
+@pytest.mark.parametrize("planes", [[7], [3, 9], [0, 1, 5, 39]])
+def test_any_slices_of_a_series_may_hold_tumour(tmp_path: Path, toy_series: tuple[str, Volume], planes: list) -> None:
+    uid, volume = toy_series
+    label = np.zeros(SHAPE, np.uint8)
+    label[20:30, 40:45, planes] = np.random.default_rng(1).integers(0, 2, (10, 5, len(planes)))
+    write_segmentation(tmp_path / "seg.dcm", uid, label)
+    np.testing.assert_array_equal(read_back(tmp_path / "seg.dcm", volume), label)
+
+
+def shift(mm: tuple[float, float, float]) -> Callable[[FileDataset], None]:
+    def change(data: FileDataset) -> None:
+        for groups in data.PerFrameFunctionalGroupsSequence:
+            position = groups.PlanePositionSequence[0]
+            position.ImagePositionPatient = [
+                float(a) + b for a, b in zip(position.ImagePositionPatient, mm, strict=True)
+            ]
+
+    return change
+
+
+def halve(data: FileDataset) -> None:
+    data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = [2.0, 2.0]
+
+
+def mirror(data: FileDataset) -> None:
+    data.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = [-1, 0, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (shift((0, 0, 3)), "does not lie on the slices"),
+        (shift((0, 0, 600)), "does not lie on the slices"),
+        (shift((-120, 0, 0)), "reaches beyond the slices"),
+        (halve, "has other pixels"),
+        (mirror, "has other pixels"),
+        (lambda data: delattr(data, "PixelData"), "cannot be read as a label"),
+        (lambda data: delattr(data, "DimensionIndexSequence"), "cannot be read as a label"),
+        (lambda data: delattr(data, "PerFrameFunctionalGroupsSequence"), "cannot be read as a label"),
+    ],
+)
+def test_a_mask_on_another_grid_is_refused(
+    tmp_path: Path, toy_series: tuple[str, Volume], change: Callable, fault: str
+) -> None:
+    uid, volume = toy_series
+    write_segmentation(tmp_path / "seg.dcm", uid, toy_volume()[1], change=change)
+    with pytest.raises(ScanError, match=f"seg.dcm: {fault}") as caught:
+        read_back(tmp_path / "seg.dcm", volume)
+    assert "\n" not in str(caught.value)
+
+
+def stray(data: FileDataset, k: int = 0) -> None:
+    """Values outside the standard that files of scanners and anonymisers hold."""
+    with warnings.catch_warnings(action="ignore"):
+        for name, kind, value in (("PatientName", "PN", "ANON"), ("OperatorsName", "PN", "a=b=c=d=e")):
+            data.add(pydicom.DataElement(name, kind, value, validation_mode=pydicom.config.IGNORE))
+        data.add(pydicom.DataElement("PatientID", "LO", "P" * 70, validation_mode=pydicom.config.IGNORE))
+
+
+def test_values_outside_the_standard_warn_nobody(tmp_path: Path) -> None:
+    """All that is read of a folder and written to it, with warnings made errors."""
+    truth = toy_volume()[1]
+    uid = write_series(tmp_path / "ct", change=stray)
+    with warnings.catch_warnings(action="error"):
+        series = only_series(tmp_path / "ct")
+        volume = read_series(series)
+        assert all(str(file.header.OperatorsName) for file in series.slices)
+        assert {len(file.header.PatientID) for file in series.slices} == {70}
+        path = save_segmentation(truth, volume.affine, series, tmp_path / "seg.dcm")
+        np.testing.assert_array_equal(read_back(path, volume), truth)
+        write_segmentation(tmp_path / "ct" / "other.dcm", uid, truth, change=stray)
+        (label,) = (file for file in read_headers(tmp_path / "ct")[0] if file.header.SOPClassUID == SEGMENTATION)
+        np.testing.assert_array_equal(read_label(label, volume), truth)
+
+
+def test_the_command_predicts_such_a_folder_without_a_warning(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", change=stray)
+    command = [sys.executable, "-m", "lungseg_helpers.cli", "predict", tmp_path / "ct", "--out", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "out").glob("*_pred.dcm"))
+    assert "arning" not in done.stderr and "PN" not in done.stderr and "person name" not in done.stderr
+
+
+def test_an_outline_is_filled_where_pixel_centres_are_inside() -> None:
+    """A triangle whose sides pass between centres; and one that is larger than the picture."""
+    points = np.array([[1.5, 1.5], [6.4, 1.5], [1.5, 6.4]])
+    rows, columns = np.indices((9, 8))
+    inside = (rows > 1.5) & (columns > 1.5) & (rows + columns < 7.9)
+    np.testing.assert_array_equal(fill_polygon(points, (9, 8)), inside)
+    assert fill_polygon(np.array([[-9, -9], [40, -9], [40, 40], [-9, 40]]), (9, 8)).all()
+    assert not fill_polygon(points + 20, (9, 8)).any()
