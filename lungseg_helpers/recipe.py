@@ -16,6 +16,7 @@ from typing import Any
 
 from .errors import RecipeError
 from .hounsfield import AIR_HU, Intensity
+from .rules import AUGMENTATION_RULES, RECIPE_RULES, broken
 
 OPTIONAL = ("pixel_mm", "patch", "augmentation", "tumour_weight")
 """The settings that may be None."""
@@ -143,16 +144,20 @@ class Recipe:
     reported: str = "patients_mean"
 
     def __post_init__(self) -> None:
-        if self.crop not in ("lungs", "first_30", "none"):
-            raise RecipeError(f"recipe {self.name}: crop is {self.crop!r}; use 'lungs', 'first_30' or 'none'")
-        if 0.0 not in self.context_mm:
-            raise RecipeError(f"recipe {self.name}: context_mm {self.context_mm} lacks 0.0, the slice itself")
-        if self.schedule not in ("cosine", "constant"):
-            raise RecipeError(f"recipe {self.name}: schedule is {self.schedule!r}; use 'cosine' or 'constant'")
-        if self.watched not in ("val_dice", "val_loss"):
-            raise RecipeError(f"recipe {self.name}: watched is {self.watched!r}; use 'val_dice' or 'val_loss'")
-        if not 0.0 < self.tumour_fraction < 1.0:
-            raise RecipeError(f"recipe {self.name}: tumour_fraction must lie between 0 and 1")
+        """Raise :class:`RecipeError` for a value that :mod:`~lungseg_helpers.rules` does not allow."""
+        faults = list(broken(vars(self), RECIPE_RULES))
+        if isinstance(self.augmentation, Augmentation):
+            faults += [f"augmentation.{fault}" for fault in broken(vars(self.augmentation), AUGMENTATION_RULES)]
+        elif self.augmentation is not None:
+            faults.append(f"augmentation is {self.augmentation!r}; use an Augmentation, or None")
+        if not faults and self.validation_fraction + self.test_fraction >= 1:
+            faults.append("validation_fraction and test_fraction leave nobody to train on; use less than 1 together")
+        if not faults and 0 < self.slices_per_epoch < self.batch_size:
+            faults.append(
+                f"slices_per_epoch is {self.slices_per_epoch}; use 0, or one batch ({self.batch_size}) or more"
+            )
+        if faults:
+            raise RecipeError(f"recipe {self.name}: {'; '.join(faults)}")
 
     def longer(self) -> Recipe:
         """Return the recipe with :data:`LONGER` times the epochs: what ``lungseg train --long`` trains."""
@@ -218,7 +223,7 @@ def _same_kind(before: Any, value: Any) -> bool:
     if isinstance(before, float):
         return isinstance(value, int | float)
     if isinstance(before, list):
-        return isinstance(value, list | tuple) and all(isinstance(each, int | float) for each in value)
+        return isinstance(value, list | tuple) and all(isinstance(part, int | float) for part in value)
     return type(value) is type(before)
 
 

@@ -1,7 +1,7 @@
 """A recipe is complete, plain and checked."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,8 +10,11 @@ from lungseg_helpers.errors import RecipeError, WeightsError
 from lungseg_helpers.evaluation import dice_definitions
 from lungseg_helpers.hounsfield import AIR_HU, Intensity
 from lungseg_helpers.paths import find_trained, run_dir
-from lungseg_helpers.recipe import Recipe
+from lungseg_helpers.recipe import Augmentation, Recipe
 from lungseg_helpers.recipes import FAITHFUL, PROFILES, RECIPES, WATER_HU, get_recipe
+from lungseg_helpers.rules import AUGMENTATION_RULES, RECIPE_RULES
+from lungseg_helpers.training.losses import LOSSES
+from lungseg_helpers.unet import INITIALISATIONS, NORMS, UPSAMPLINGS
 
 
 @pytest.mark.parametrize("profile", ["laptop", "gpu"])
@@ -100,14 +103,48 @@ def test_environment_chooses(monkeypatch):
         get_recipe()
 
 
+WRONG = {
+    "batch_size": 0, "keep_best": 0, "reported": "nonsense", "pixel_mm": -1, "loss": "hinge", "norm": "layer",
+    "upsampling": "nearest", "initialisation": "zeros", "crop": "halves", "context_mm": (3.0,), "tumour_fraction": 1.0,
+    "watched": "the sky", "schedule": "linear", "epochs": 2.5, "widths": (8, 0), "frame": (112,), "patch": (0, 64),
+    "validation_fraction": -0.1, "test_fraction": 1, "dropout": 1.0, "threshold": 1.5, "learning_rate": 0,
+    "weight_decay": float("nan"), "slices_per_epoch": 3, "patience": -1, "smallest_ml": -1, "averaged": 1, "seed": True,
+    "name": "../else", "intensity": Intensity(scale=0), "augmentation": "strong",
+}  # fmt: skip
+"""A value of each setting that makes no sense."""
+
+
+@pytest.mark.parametrize("setting", WRONG)
+def test_impossible_values_are_refused_in_one_line(setting):
+    with pytest.raises(RecipeError, match=f"{setting} is .*; use ") as caught:
+        Recipe(**{setting: WRONG[setting]})
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
-    "wrong",
-    [{"crop": "halves"}, {"context_mm": (3.0,)}, {"tumour_fraction": 1.0}, {"watched": "the sky"}],
-    ids=lambda wrong: next(iter(wrong)),
+    "part",
+    [{"scale": (1.2, 0.8)}, {"noise": -1}, {"elastic_sigma": 4.0}, {"context_end": 2}, {"low_resolution": (0, 1)}],
 )
-def test_impossible_values_are_refused(wrong):
-    with pytest.raises(RecipeError):
-        Recipe(**wrong)
+def test_impossible_augmentations_are_refused(part):
+    with pytest.raises(RecipeError, match=f"augmentation.{next(iter(part))} is .*; use "):
+        Recipe(augmentation=Augmentation(**part))
+
+
+def test_values_that_do_not_fit_together_are_refused():
+    with pytest.raises(RecipeError, match="leave nobody to train on"):
+        Recipe(validation_fraction=0.5, test_fraction=0.5)
+
+
+def test_what_is_allowed_is_told_of_every_setting_and_is_what_the_modules_know():
+    assert {*RECIPE_RULES, "augmentation"} == {field.name for field in fields(Recipe)}
+    assert set(AUGMENTATION_RULES) == {field.name for field in fields(Augmentation)}
+    known = {"loss": LOSSES, "norm": NORMS, "upsampling": UPSAMPLINGS, "initialisation": INITIALISATIONS}
+    for setting, names in known.items():
+        assert RECIPE_RULES[setting].words == f"one of: {', '.join(names)}"
+        assert all(RECIPE_RULES[setting].holds(name) for name in names)
+    for name in RECIPE_RULES["reported"].words.removeprefix("one of: ").split(", "):
+        assert callable(getattr(dice_definitions, name))
+    assert all(RECIPE_RULES["reported"].holds(how.__name__) for how in dice_definitions.DEFINITIONS.values())
 
 
 def test_unknown_names_are_refused():

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from ..errors import RecipeError, TrainingError
+from ..errors import TrainingError
 from ..recipe import Recipe
 from ..unet import build_unet
 from .losses import LOSSES
@@ -41,8 +41,6 @@ class LungSegmenter(pl.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.recipe = Recipe.from_dict(recipe)
-        if self.recipe.loss not in LOSSES:
-            raise RecipeError(f"no loss called {self.recipe.loss!r}; there are: {', '.join(LOSSES)}")
         self.patients = list(patients)
         self.loss = LOSSES[self.recipe.loss]
         self.network = build_unet(self.recipe)

@@ -1,0 +1,152 @@
+"""Which values the settings of a recipe may have: a table, a rule a setting."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .hounsfield import Intensity
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``holds`` says of a value whether it is allowed, ``words`` which ones are."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def one_of(*names: str) -> Rule:
+    """Allow some names only."""
+    return Rule(f"one of: {', '.join(names)}", lambda value: value in names)
+
+
+def whole(least: int) -> Rule:
+    """Allow whole numbers from ``least`` on."""
+    return Rule(f"a whole number from {least}", lambda value: _is(value, int) and value >= least)
+
+
+def number(low: float = -math.inf, high: float = math.inf, open_low: bool = False, open_high: bool = False) -> Rule:
+    """Allow finite numbers from ``low`` to ``high``; without these ends where they are ``open_…``."""
+
+    def holds(value: Any) -> bool:
+        above = _is(value, int | float) and math.isfinite(value) and (value > low if open_low else value >= low)
+        return above and (value < high if open_high else value <= high)
+
+    ends = [f"{'above' if open_low else 'from'} {low:g}"] if low > -math.inf else []
+    ends += [f"{'below' if open_high else 'up to'} {high:g}"] if high < math.inf else []
+    return Rule(" ".join(["a number", *ends]), holds)
+
+
+def several(rule: Rule, count: int | None = None) -> Rule:
+    """Allow a tuple of ``count`` values (None: one or more), each of them by ``rule``."""
+
+    def holds(value: Any) -> bool:
+        right = isinstance(value, tuple) and (len(value) == count if count else len(value) > 0)
+        return right and all(rule.holds(part) for part in value)
+
+    return Rule(f"a tuple of {count or 'one or more'} values, each {rule.words}", holds)
+
+
+def span(least: float, open_low: bool = False) -> Rule:
+    """Allow (low, high) with ``least`` ≤ low ≤ high; not ``least`` itself where it is ``open_low``."""
+    pair = several(number(least, open_low=open_low), 2)
+    return Rule(f"{pair.words}, the lower first", lambda value: pair.holds(value) and value[0] <= value[1])
+
+
+def or_none(rule: Rule) -> Rule:
+    """Allow None as well."""
+    return Rule(f"{rule.words}, or None", lambda value: value is None or rule.holds(value))
+
+
+NAME = re.compile(r"[^/\\]+")
+SHARE = number(0, 1)
+SWITCH = Rule("True or False", lambda value: isinstance(value, bool))
+SIZE = several(whole(1), 2)
+
+RECIPE_RULES: dict[str, Rule] = {
+    # a name is part of a folder's name
+    "name": Rule("a text without / and \\", lambda value: isinstance(value, str) and bool(NAME.fullmatch(value))),
+    "seed": whole(0),
+    "split_seed": whole(0),
+    "crop": one_of("lungs", "first_30", "none"),
+    "crop_margin_mm": number(0),
+    "pixel_mm": or_none(number(0, open_low=True)),
+    # any size will do: the network pads what its stages cannot halve
+    "frame": SIZE,
+    "patch": or_none(SIZE),
+    "intensity": Rule(
+        "an Intensity with low below high and scale above 0",
+        lambda value: isinstance(value, Intensity) and value.low < value.high and value.scale > 0,
+    ),
+    "context_mm": Rule(
+        "distances in mm, 0.0 (the slice itself) among them",
+        lambda value: several(number()).holds(value) and 0.0 in value,
+    ),
+    "border_hu": number(),
+    "tumour_fraction": number(0, 1, open_low=True, open_high=True),
+    "tumour_weight": or_none(number(0)),
+    "same_seeds": whole(0),
+    "validation_fraction": number(0, 1, open_high=True),
+    "test_fraction": number(0, 1, open_high=True),
+    "widths": several(whole(1)),
+    "dropout": number(0, 1, open_high=True),
+    "norm": one_of("batch", "group", "instance", "none"),
+    "upsampling": one_of("bilinear_conv", "bilinear", "bilinear_aligned", "transposed"),
+    "initialisation": one_of("torch", "xavier", "he"),
+    "loss": one_of("bce", "dice", "dice_bce", "dice_focal", "two_dice_bce"),
+    "learning_rate": number(0, open_low=True),
+    "weight_decay": number(0),
+    "batch_size": whole(1),
+    "slices_per_epoch": whole(0),
+    "epochs": whole(1),
+    "schedule": one_of("cosine", "constant"),
+    "patience": whole(0),
+    "keep_best": whole(1),
+    "watched": one_of("val_dice", "val_loss"),
+    "averaged": SWITCH,
+    "threshold": SHARE,
+    "chosen_threshold": SWITCH,
+    "smallest_ml": number(0),
+    "reported": one_of(
+        "slices_soft", "pooled_soft", "batches_with_tumour", "volumes_mean", "batches_with_epsilon", "patients_mean"
+    ),
+}
+"""Of every setting of a :class:`~lungseg_helpers.recipe.Recipe` but its augmentation. The names are those that
+``unet``, ``training.losses``, ``preprocessing.grids`` and ``evaluation.dice_definitions`` know."""
+
+AUGMENTATION_RULES: dict[str, Rule] = {
+    "scale": span(0, open_low=True),
+    "rotate_deg": number(0),
+    "shift": number(0),
+    "fixed_shift": number(),
+    "flip_left_right": SHARE,
+    "elastic_alpha": span(0),
+    "elastic_sigma": span(0),
+    "elastic_probability": SHARE,
+    "brightness": number(0),
+    "contrast": number(0),
+    "noise": number(0),
+    "blur": span(0, open_low=True),
+    "blur_probability": SHARE,
+    "low_resolution": span(1),
+    "low_resolution_probability": SHARE,
+    "context_stretch": span(0, open_low=True),
+    "context_end": SHARE,
+}
+"""Of every part of an :class:`~lungseg_helpers.recipe.Augmentation`."""
+
+
+def broken(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> Iterator[str]:
+    """Yield what is wrong with each value that breaks its rule, and which values are allowed."""
+    for name, rule in rules.items():
+        if not rule.holds(values[name]):
+            yield f"{name} is {values[name]!r}; use {rule.words}"
+
+
+def _is(value: Any, kind: Any) -> bool:
+    # True and False are whole numbers to Python
+    return isinstance(value, kind) and not isinstance(value, bool)
