@@ -89,8 +89,8 @@ class Map:
         That is the column first, and counted from -1 at one edge of the part to 1 at the other.
         """
         scaled = np.empty_like(self.places)
-        for axis, (each, length) in enumerate(zip(part, shape, strict=True)):
-            zero = (1 - 2 * (each.start or 0)) / length - 1
+        for axis, (side, length) in enumerate(zip(part, shape, strict=True)):
+            zero = (1 - 2 * (side.start or 0)) / length - 1
             scaled[..., 1 - axis] = self.places[..., axis] * np.float32(2 / length) + np.float32(zero)
         return torch.from_numpy(self._spread(scaled))[None]
 
@@ -116,31 +116,37 @@ def draw_map(
 
     ``settings`` say how much it is mirrored, scaled, turned, shifted and bent; None for a plain cut.
     """
-    cosine, sine, mirror, down, right, step = 1.0, 0.0, 1, 0.0, 0.0, STEP
-    alpha = sigma = None
+    turn, scale, mirror, shift, bend, step = 0.0, 1.0, 1, (0.0, 0.0), None, STEP
     if settings is not None:
         if rng.random() < settings.elastic_probability:
-            alpha, sigma = rng.uniform(*settings.elastic_alpha), rng.uniform(*settings.elastic_sigma)
-            step = min(STEP, max(1, int(sigma / 2)))  # half a sigma still shows every bend
+            bend = rng.uniform(*settings.elastic_alpha), rng.uniform(*settings.elastic_sigma)
+            step = min(STEP, max(1, int(bend[1] / 2)))  # half a sigma still shows every bend
         turn, scale = math.radians(rng.uniform(-settings.rotate_deg, settings.rotate_deg)), rng.uniform(*settings.scale)
-        cosine, sine = math.cos(turn) / scale, math.sin(turn) / scale
-        down, right = (rng.uniform(-settings.shift, settings.shift) * length for length in size)
-        down, right = (moved + settings.fixed_shift * length for moved, length in zip((down, right), size, strict=True))
+        drawn = [rng.uniform(-settings.shift, settings.shift) * length for length in size]
+        shift = [moved + settings.fixed_shift * length for moved, length in zip(drawn, size, strict=True)]
         mirror = -1 if rng.random() < settings.flip_left_right else 1
-    counts = [-(-length // step) + 2 for length in size]
-    y, x = (
-        (np.arange(count, dtype=np.float32) - 0.5) * step - 0.5 - (length - 1) / 2
-        for count, length in zip(counts, size, strict=True)
-    )
-    y, x = y[:, None] - down, x[None] - right
-    if alpha is not None:
-        bends = _bends(counts, alpha / step, sigma / step, rng)
+    # From the patch back to the slice every move is undone: shift and bend first, then turn, scale and mirror.
+    y, x = (_places(length, step) - moved for length, moved in zip(size, shift, strict=True))
+    y, x = y[:, None], x[None]
+    if bend is not None:
+        alpha, sigma = bend
+        bends = _bends((y.size, x.size), alpha / step, sigma / step, rng)
         y, x = y + bends[0], x + bends[1]
-    # from the patch back to the slice every move is undone: bend and shift above, then turn, scale and mirror
-    middle = [float(point - length // 2 + (length - 1) / 2) for point, length in zip(centre, size, strict=True)]
-    rows = middle[0] + cosine * y - sine * x
-    columns = middle[1] + mirror * (sine * y + cosine * x)
-    return Map(size, step, cv2.merge([rows, columns]))
+    cosine, sine = math.cos(turn) / scale, math.sin(turn) / scale
+    # A patch of ``length`` pixels begins ``length // 2`` before its centre, and has its middle half its length on.
+    row, column = (float(point - length // 2 + (length - 1) / 2) for point, length in zip(centre, size, strict=True))
+    return Map(size, step, cv2.merge([row + cosine * y - sine * x, column + mirror * (sine * y + cosine * x)]))
+
+
+def _places(length: int, step: int) -> np.ndarray:
+    """Return where a map names places along one axis of a patch, in pixels from the patch's middle: float32 (n,).
+
+    :class:`Map` enlarges them by ``step`` and cuts off the first ``step`` pixels. OpenCV enlarges blocks: number j
+    becomes ``step`` pixels with their middle at (j + 1/2) step - 1/2, which is (j - 1/2) step - 1/2 after the cut.
+    The middle of the patch is at (length - 1) / 2, between two pixels where ``length`` is even.
+    """
+    count = -(-length // step) + 2
+    return (np.arange(count, dtype=np.float32) - 0.5) * step - 0.5 - (length - 1) / 2
 
 
 def _bends(size: Sequence[int], alpha: float, sigma: float, rng: np.random.Generator) -> list[np.ndarray]:
@@ -170,9 +176,9 @@ def follow(
     # what torch finds outside is 0: so ``fill`` is made the zero point
     source = torch.from_numpy(np.subtract(array, fill, dtype=np.float32))[None]
     mode = "nearest" if nearest else "bilinear"
-    found = functional.grid_sample(source, grid, mode, "zeros", align_corners=False)[0].numpy()
-    found += np.float32(fill)
-    return found
+    taken = functional.grid_sample(source, grid, mode, "zeros", align_corners=False)[0].numpy()
+    taken += np.float32(fill)
+    return taken
 
 
 def vary_intensity(image: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from ..preprocessing.stacks import SliceStack
 from ..recipe import Recipe
-from .sampler import OversamplingSampler
+from .sampler import OversamplingSampler, SameSeedsSampler
 from .slices import SliceDataset
 
 
@@ -35,8 +35,11 @@ class LungDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         recipe = self.recipe
         draws = recipe.slices_per_epoch or len(self.train_set)
-        repeated = (recipe.same_seeds, recipe.batch_size) if recipe.same_seeds else None
-        sampler = OversamplingSampler(self.train_set.weights, draws, recipe.seed, *self._place(), repeated=repeated)
+        options = self.train_set.weights, draws, recipe.seed, *self._place()
+        if recipe.same_seeds:
+            sampler = SameSeedsSampler(*options, processes=recipe.same_seeds, batch_size=recipe.batch_size)
+        else:
+            sampler = OversamplingSampler(*options)
         return self._loader(self.train_set, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:

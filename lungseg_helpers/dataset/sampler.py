@@ -17,24 +17,13 @@ class OversamplingSampler(WeightedRandomSampler):
     Everything follows from ``seed`` and the epoch, which Lightning sets: epochs differ, and
     an interrupted run goes on with the draws that it would have had. Of several processes
     that train together, number ``rank`` of ``world`` takes every ``world``-th draw: together
-    they see exactly what one process would have seen. With ``repeated`` (loading processes, batch size)
-    seeds are as in a loader whose processes were forked with one state of the random numbers:
-    each process augments alike, and so does each epoch.
+    they see exactly what one process would have seen.
     """
 
-    def __init__(
-        self,
-        weights: np.ndarray,
-        draws: int,
-        seed: int,
-        rank: int = 0,
-        world: int = 1,
-        repeated: tuple[int, int] | None = None,
-    ) -> None:
+    def __init__(self, weights: np.ndarray, draws: int, seed: int, rank: int = 0, world: int = 1) -> None:
         super().__init__(weights.tolist(), draws, generator=torch.Generator())
         self.seed, self.epoch = seed, 0
         self.rank, self.world = rank, world
-        self.repeated = repeated
 
     def __len__(self) -> int:
         return self.num_samples // self.world
@@ -46,12 +35,29 @@ class OversamplingSampler(WeightedRandomSampler):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         self.generator.manual_seed(int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0]))
         for number, item in enumerate(super().__iter__()):
-            seed = int(torch.randint(2**31, (), generator=self.generator))
-            if self.repeated:
-                processes, batch = self.repeated
-                seed = number // (processes * batch) * batch + number % batch
+            seed = self._seed_of(number)
             if number % self.world == self.rank and number < len(self) * self.world:
                 yield item, seed
+
+    def _seed_of(self, number: int) -> int:
+        """Return the seed of an epoch's draw; each process draws those of all, and so stays in step."""
+        return int(torch.randint(2**31, (), generator=self.generator))
+
+
+class SameSeedsSampler(OversamplingSampler):
+    """Draws the same items, with the seeds of a fault that reference projects have.
+
+    Their loading processes are forked with one state of the random numbers, anew in each epoch. So batch number
+    n of each of ``processes`` is augmented alike, and each epoch is augmented like the one before.
+    """
+
+    def __init__(self, *args, processes: int, batch_size: int, **options) -> None:
+        super().__init__(*args, **options)
+        self.processes, self.batch_size = processes, batch_size
+
+    def _seed_of(self, number: int) -> int:
+        batch, place = divmod(number, self.batch_size)
+        return batch // self.processes * self.batch_size + place
 
 
 def tumour_weights(has_tumour: np.ndarray, tumour_fraction: float, patients: np.ndarray | None = None) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, smooth_field, smooth_path, tubes
+from .canvas import Box, Canvas, smooth_field, smooth_path, tubes
 from .patient import Patient
 
 MARROW_HU, CORTEX_HU, CARTILAGE_HU = 190.0, 800.0, 110.0
@@ -48,47 +48,78 @@ def paint_ribs(canvas: Canvas, patient: Patient, cage: np.ndarray, rng: np.rando
     """
     shell = np.nonzero((cage > -4.0) & (cage < 13.0))
     out = cage[shell]
+    t = _way_along(canvas, patient, shell)
+    rib, apart = _rib_at(canvas.z[shell[0]], t, patient, rng)
+    cage[shell] = out + (0.9 * np.cos(2 * np.pi * rib) * (out < 3) * np.clip((0.85 - t) * 8, 0, 1)).astype(np.float32)
+    number = np.clip(np.rint(rib), 0, 11).astype(int)
+    # A rib's cross-section is an ellipse around its middle, 5.5 mm outside the cage's inner surface.
+    along_z = (rib - number) * apart * 0.9
+    distance = (np.sqrt((along_z / 6.0) ** 2 + ((out - 5.5) / 3.6) ** 2) - 1) * 4.0
+    ends = np.maximum((t - RIB_ENDS[number]) * 300, 19 - np.abs(canvas.x[shell[1:]]))
+    grain = rng.normal(0, 70, len(out)).astype(np.float32)
+    cortex, marrow = _rib_hu(t, number, patient.age)
+    paint_bone(canvas, shell, np.maximum(distance, ends), cortex + grain, marrow + 0.3 * grain, 1.3)
+
+
+def _way_along(canvas: Canvas, patient: Patient, shell: tuple[np.ndarray, ...]) -> np.ndarray:
+    """How far from the spine (0) to the breast bone (1) voxels of the cage are: float32 (n,).
+
+    ``shell`` are their n (slices, rows, columns). The way is told by the angle around the middle of the chest.
+    """
     x, y, z = canvas.x[shell[1:]], canvas.y[shell[1:]], canvas.z[shell[0]]
     middle = (patient.cage_front(z) + patient.cage_back(z)) / 2
     stretch = patient.cage_half_width(z) / (patient.cage_back(z) - patient.cage_front(z)) * 2
-    t = (np.arctan2(np.abs(x), (y - middle) * stretch) / np.pi).astype(np.float32)
-    pitch, top = patient.vertebra, patient.height + rng.uniform(4, 14)
+    return (np.arctan2(np.abs(x), (y - middle) * stretch) / np.pi).astype(np.float32)
+
+
+def _rib_at(z: np.ndarray, t: np.ndarray, patient: Patient, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Which rib passes voxels at height ``z`` (n,) mm and way ``t`` (n,), and how many mm ribs are apart there.
+
+    The rib is counted from 0 at the top; between two ribs it is a fraction.
+    """
+    top = patient.height + rng.uniform(4, 14)
     first_fall, more_fall = rng.uniform(52, 68), rng.uniform(8.0, 12.0)
     # Ribs fall steadily and their cartilages turn up again in front.
     curve = 1.25 * t - 1.4 * np.maximum(0, t - 0.78) * (1 + 2 * t)
-    rib = (top - z - first_fall * curve) / (pitch + more_fall * curve)
-    cage[shell] = out + (0.9 * np.cos(2 * np.pi * rib) * (out < 3) * np.clip((0.85 - t) * 8, 0, 1)).astype(np.float32)
-    number = np.clip(np.rint(rib), 0, 11).astype(int)
-    along_z = (rib - number) * (pitch + more_fall * curve) * 0.9
-    distance = (np.sqrt((along_z / 6.0) ** 2 + ((out - 5.5) / 3.6) ** 2) - 1) * 4.0
-    distance = np.maximum(distance, np.maximum((t - RIB_ENDS[number]) * 300, 19 - np.abs(x)))
+    apart = patient.vertebra + more_fall * curve
+    return (top - z - first_fall * curve) / apart, apart
+
+
+def _rib_hu(t: np.ndarray, number: np.ndarray, age: float) -> tuple[np.ndarray, np.ndarray]:
+    """CT numbers in HU of cortex and marrow of rib ``number`` (n,) at way ``t`` (n,): cartilage at the front end."""
     soft = np.clip((t - 0.77 - 0.006 * number) / 0.02, 0, 1)
-    grain = rng.normal(0, 70, len(out)).astype(np.float32)
-    marrow = (1 - soft) * (MARROW_HU - 70 * patient.age) + soft * (CARTILAGE_HU + 30 * patient.age)
-    cortex = (1 - soft) * CORTEX_HU + soft * (CARTILAGE_HU + 170 * patient.age)
-    paint_bone(canvas, shell, distance, cortex + grain, marrow + 0.3 * grain, 1.3)
+    cortex = (1 - soft) * CORTEX_HU + soft * (CARTILAGE_HU + 170 * age)
+    marrow = (1 - soft) * (MARROW_HU - 70 * age) + soft * (CARTILAGE_HU + 30 * age)
+    return cortex, marrow
 
 
 def paint_bone(
     canvas: Canvas,
-    where: tuple,
+    where: tuple[np.ndarray, ...],
     distance: np.ndarray,
     cortex: np.ndarray | float,
     marrow: np.ndarray | float,
     thickness: float,
 ) -> None:
-    """Paint cortical bone and marrow inside it over selected voxels: ``where`` indexes the canvas."""
+    """Paint cortical bone, ``thickness`` mm of it, and marrow inside it over n voxels.
+
+    ``where`` are their (slices, rows, columns), ``distance`` (n,) is that to the bone's surface in mm, negative
+    inside; ``cortex`` and ``marrow`` are CT numbers in HU, one or one a voxel.
+    """
     hu = canvas.hu[where]
     hu += canvas.cover(distance) * (cortex - hu)
     hu += canvas.cover(distance + thickness) * (marrow - hu)
     canvas.hu[where] = hu
 
 
-def _paint_near(canvas: Canvas, box: tuple, distance: np.ndarray, *bone: float | np.ndarray) -> None:
-    """Like :func:`paint_bone`, over a block, touching only voxels near the bone."""
+def _paint_near(canvas: Canvas, box: Box, distance: np.ndarray, *bone: float | np.ndarray) -> None:
+    """Like :func:`paint_bone`, over a block, touching only voxels near the bone.
+
+    ``bone`` is cortex, marrow and thickness; they and ``distance`` are (slice, row, column) over the block.
+    """
     near = np.nonzero(distance < 2)
-    where = tuple(n + b.start for n, b in zip(near, box, strict=True))
-    values = [b[near] if isinstance(b, np.ndarray) else b for b in bone]
+    where = tuple(index + side.start for index, side in zip(near, box, strict=True))
+    values = [value[near] if isinstance(value, np.ndarray) else value for value in bone]
     paint_bone(canvas, where, distance[near], *values)
 
 

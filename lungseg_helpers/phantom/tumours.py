@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .canvas import Canvas, smooth_field
+from .canvas import Box, Canvas, smooth_field
 from .lungs import Lungs
 
 VOLUME_RANKS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -19,6 +19,9 @@ SITES = {"lung": 0.36, "pleura": 0.28, "vessel": 0.14, "hilum": 0.12, "mediastin
 """Shares of kinds and sites as seen in real Task06 patches: mostly solid, often at the pleura."""
 
 GOLDEN = 0.6180339887498949
+
+Place = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Where a block's voxels lie along a tumour's three axes, in mm from its centre: float32 (slice, row, column) each."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,10 @@ def _draw_one(rng: np.random.Generator, volume: float) -> Tumour:
 def _draw_centre(
     canvas: Canvas, tumour: Tumour, lungs: Lungs, cage: np.ndarray, vessels: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Pick the tumour's centre (x, y, z) mm among the voxels that suit its site."""
+    """Pick the tumour's centre, (3,) as (x, y, z) in mm, among the voxels that suit its site.
+
+    ``cage`` is the signed distance in mm and ``vessels`` the share 0…1, both (slice, row, column).
+    """
     radius = tumour.radius
     coarse = (slice(None, None, 2), slice(None, None, 3), slice(None, None, 3))
     depth, wall, vessel = -lungs.distance[coarse], -cage[coarse], vessels[coarse]
@@ -86,10 +92,10 @@ def _draw_centre(
         "mediastinum": (wall > radius) & (depth > 0.3 * radius) & (depth < 0.8 * radius),
     }[tumour.site]
     # A large tumour may not fit its site: then it takes the widest place.
-    found = np.flatnonzero(near)
-    if not len(found):
-        found = np.flatnonzero(depth >= min(radius, 0.85 * depth.max()))
-    index = np.stack(np.unravel_index(rng.choice(found, 1), depth.shape), 1) * (2.0, 3.0, 3.0)
+    suited = np.flatnonzero(near)
+    if not len(suited):
+        suited = np.flatnonzero(depth >= min(radius, 0.85 * depth.max()))
+    index = np.stack(np.unravel_index(rng.choice(suited, 1), depth.shape), 1) * (2.0, 3.0, 3.0)
     return canvas.point(index)[0]
 
 
@@ -107,43 +113,81 @@ def paint_tumour(
     The shape is a random field g around the centre; the label is the level set g < c that
     has the drawn volume, so that volumes are right whatever walls and sites cut off.
     """
-    radius = tumour.radius
     centre = _draw_centre(canvas, tumour, lungs, cage, vessels, rng)
-    box = canvas.around(centre, 2.0 * radius + 12)
-    x, y, z = (a - c for a, c in zip(canvas.mesh(box), centre, strict=True))
-    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0].astype(np.float32)
-    axes = np.exp(rng.normal(0, 0.14, 3)).astype(np.float32)
-    px, py, pz = ((turn[i, 0] * x + turn[i, 1] * y + turn[i, 2] * z) * axes[i] for i in range(3))
-    shape = np.sqrt(px * px + py * py + pz * pz)
-    # Wavelengths are about one radius for lobules and half of that for roughness.
-    rough = {"lobulated": 0.24, "spiculated": 0.15, "part-solid": 0.2}.get(tumour.kind, 0.10)
-    for share, strength in ((0.3, rough), (0.14, 0.4 * rough)):
-        for _ in range(4):
-            wave = (rng.normal(size=3) / (share * radius)).astype(np.float32)
-            shift = float(rng.uniform(0, 7))
-            shape += np.float32(strength * radius * 0.45) * np.sin(wave[0] * px + wave[1] * py + wave[2] * pz + shift)
+    box = canvas.around(centre, 2.0 * tumour.radius + 12)
+    place = _draw_axes(canvas, box, centre, rng)
+    shape = _draw_shape(tumour, place, rng)
     invade = rng.uniform(0, 8) if tumour.site in ("hilum", "mediastinum") else rng.uniform(0, 3)
     shape += 3.0 * np.maximum(0.0, lungs.distance[box] - invade)
     wanted = min(max(round(tumour.volume_ml / canvas.voxel_ml), 4), shape.size - 1)
     level = float(np.partition(shape.reshape(-1), wanted)[wanted])
     label[box] |= (shape < level).astype(np.uint8)
-    shape += np.float32(min(tumour.margin_mm, 0.2 * radius) - level)
+    # From here on ``shape`` is the distance to what is painted, which ends within the label by the reader's margin.
+    shape += np.float32(min(tumour.margin_mm, 0.2 * tumour.radius) - level)
     spots = smooth_field(rng, canvas, 6, box)
     if tumour.kind == "spiculated":
-        _paint_spicules(canvas, box, tumour, (px, py, pz), lungs, rng)
-    soft = max(tumour.edge_mm, canvas.soft)
+        _paint_spicules(canvas, box, tumour, place, lungs, rng)
     if tumour.kind == "ground-glass":
-        # Haze adds to what is there: vessels stay visible through it.
-        lung = float(np.median(canvas.hu[box][shape < 0])) if (shape < 0).any() else tumour.core_hu
-        hu = max(tumour.core_hu, lung + 20)  # the faintest haze that a reader would see
-        canvas.blend(box, canvas.cover(shape, 2 * soft) * (canvas.hu[box] < hu + 150), hu + 50 * spots)
-        return
+        _paint_haze(canvas, box, tumour, shape, spots)
+    else:
+        _paint_mass(canvas, box, tumour, place, shape, spots, lungs, rng)
+
+
+def _draw_axes(canvas: Canvas, box: Box, centre: np.ndarray, rng: np.random.Generator) -> Place:
+    """Draw a tumour's own axes, turned and stretched at random, and return where a block's voxels lie along them."""
+    x, y, z = (a - c for a, c in zip(canvas.mesh(box), centre, strict=True))
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0].astype(np.float32)
+    axes = np.exp(rng.normal(0, 0.14, 3)).astype(np.float32)
+    px, py, pz = ((turn[i, 0] * x + turn[i, 1] * y + turn[i, 2] * z) * axes[i] for i in range(3))
+    return px, py, pz
+
+
+def _draw_shape(tumour: Tumour, place: Place, rng: np.random.Generator) -> np.ndarray:
+    """Draw the field g, float32 (slice, row, column): the distance from the centre in mm, made uneven by waves."""
+    px, py, pz = place
+    shape = np.sqrt(px * px + py * py + pz * pz)
+    # Wavelengths are about one radius for lobules and half of that for roughness.
+    rough = {"lobulated": 0.24, "spiculated": 0.15, "part-solid": 0.2}.get(tumour.kind, 0.10)
+    for share, strength in ((0.3, rough), (0.14, 0.4 * rough)):
+        height = np.float32(strength * tumour.radius * 0.45)
+        for _ in range(4):
+            wave = (rng.normal(size=3) / (share * tumour.radius)).astype(np.float32)
+            shift = float(rng.uniform(0, 7))
+            shape += height * np.sin(wave[0] * px + wave[1] * py + wave[2] * pz + shift)
+    return shape
+
+
+def _paint_haze(canvas: Canvas, box: Box, tumour: Tumour, shape: np.ndarray, spots: np.ndarray) -> None:
+    """Paint a ground-glass tumour: haze adds to what is there, and vessels stay visible through it."""
+    lung = float(np.median(canvas.hu[box][shape < 0])) if (shape < 0).any() else tumour.core_hu
+    hu = max(tumour.core_hu, lung + 20)  # the faintest haze that a reader would see
+    soft = max(tumour.edge_mm, canvas.soft)
+    canvas.blend(box, canvas.cover(shape, 2 * soft) * (canvas.hu[box] < hu + 150), hu + 50 * spots)
+
+
+def _paint_mass(
+    canvas: Canvas,
+    box: Box,
+    tumour: Tumour,
+    place: Place,
+    shape: np.ndarray,
+    spots: np.ndarray,
+    lungs: Lungs,
+    rng: np.random.Generator,
+) -> None:
+    """Paint a tumour of tissue: now and then with a rim of haze; its core by its kind.
+
+    ``shape`` is the signed distance in mm and ``spots`` noise of unit variance, both (slice, row, column) over ``box``.
+    """
+    radius = tumour.radius
     if rng.random() < 0.2:
         canvas.blend(box, rng.uniform(0.1, 0.35) * canvas.cover(shape - 3, 9.0) * (lungs.distance[box] < 0), -350.0)
-    canvas.paint(box, shape, tumour.rim_hu + (40 if tumour.kind == "part-solid" else 8) * spots, soft)
+    rim = tumour.rim_hu + (40 if tumour.kind == "part-solid" else 8) * spots
+    canvas.paint(box, shape, rim, max(tumour.edge_mm, canvas.soft))
     if tumour.kind == "part-solid":
         canvas.paint(box, shape + 0.4 * radius + 2 * spots, tumour.core_hu, 4.0)
     elif tumour.kind == "cavitated":
+        px, py, pz = place
         hole = np.sqrt((px - 0.15 * radius) ** 2 + py * py + pz * pz) - rng.uniform(0.4, 0.65) * radius
         canvas.paint(box, np.maximum(hole + spots, shape + 3.0), -940.0)
     elif tumour.volume_ml > 15 and rng.random() < 0.5:
@@ -154,7 +198,7 @@ def paint_tumour(
 
 
 def _paint_spicules(
-    canvas: Canvas, box: tuple, tumour: Tumour, place: tuple, lungs: Lungs, rng: np.random.Generator
+    canvas: Canvas, box: Box, tumour: Tumour, place: Place, lungs: Lungs, rng: np.random.Generator
 ) -> None:
     """Thin strands that radiate from the tumour into the lung and taper to nothing."""
     px, py, pz = place

@@ -107,17 +107,23 @@ def _read_stream(path: Path, stream: BinaryIO, most: int) -> tuple[np.ndarray, n
         reject(path, f"has impossible sizes in its header ({' × '.join(map(str, shape))} voxels)", _EXPORT_AGAIN)
 
     extensions = int(offset) - int(header["sizeof_hdr"])
-    found = len(stream.read(extensions))
+    missing = extensions - len(stream.read(extensions))
     data = np.empty(size, dtype=np.uint8)
-    found -= extensions
-    while piece := stream.readinto(memoryview(data)[max(found, 0) :][:PIECE]):
-        found += piece
-    if found < size:
-        reject(path, f"ends {size - found} bytes before its last voxel", _COPY_AGAIN)
+    missing += size - _fill(stream, data)
+    if missing:
+        reject(path, f"ends {missing} bytes before its last voxel", _COPY_AGAIN)
     # Only a read past the last voxel makes the inflater compare the check sum.
     if stream.read(1):
         reject(path, "goes on after its last voxel: header and voxels disagree", "export it again")
     return data.view(dtype).reshape(shape, order="F"), header
+
+
+def _fill(stream: BinaryIO, data: np.ndarray) -> int:
+    """Read a stream into ``data``, uint8 (bytes,), until either ends; return how many bytes were read."""
+    read = 0
+    while piece := stream.readinto(memoryview(data)[read:][:PIECE]):
+        read += piece
+    return read
 
 
 def _read_header(path: Path, stream: BinaryIO) -> nib.Nifti1Header:

@@ -138,20 +138,19 @@ def _labels(path: Path, raw: np.ndarray, slope: float, inter: float) -> np.ndarr
 def _whole(path: Path, raw: np.ndarray, slope: float, inter: float, dtype: type) -> np.ndarray | None:
     """Return the scaled voxels as ``dtype``, or None where one of them is no integer of its range."""
     limits = np.iinfo(dtype)
-    if raw.dtype.kind != "f" and slope.is_integer() and inter.is_integer():
-        if slope == 1 and inter == 0 and np.can_cast(raw.dtype, dtype):
-            return raw.astype(dtype, copy=False)
+    if slope == 1 and inter == 0 and np.can_cast(raw.dtype, dtype):
+        return raw.astype(dtype, copy=False)
+    out = np.empty(raw.shape, dtype=dtype, order="F")
+    exact = slope.is_integer() and inter.is_integer() and max(abs(slope), abs(inter)) < 2**31
+    if raw.dtype.kind != "f" and exact:
         ends = [int(slope) * int(end) + int(inter) for end in (raw.min(), raw.max())]
         if min(ends) < limits.min or max(ends) > limits.max:
             return None
-        # Integers wrap around on the way, and come out right because the result is known to fit.
-        out = raw.astype(dtype, copy=False)
-        if slope != 1:
-            out *= np.array(int(slope) % 2**32).astype(dtype)
-        out += np.array(int(inter) % 2**32).astype(dtype)
+        # int64 holds every step on the way, because the result and the intercept are known to be small.
+        for k in range(raw.shape[2]):
+            out[..., k] = raw[..., k].astype(np.int64) * int(slope) + int(inter)
         return out
     # Slice by slice: the float64 copy stays small enough for the processor's cache.
-    out = np.empty(raw.shape, dtype=dtype, order="F")
     for k in range(raw.shape[2]):
         values = raw[..., k].astype(np.float64) * slope + inter
         _require_finite(path, values)

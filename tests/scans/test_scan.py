@@ -1,4 +1,4 @@
-"""The room scans: what is read is exactly what is on disk, and nothing bad gets in."""
+"""Reading scans: what is read is exactly what is on disk, and nothing bad gets in."""
 
 from __future__ import annotations
 
@@ -198,6 +198,16 @@ def test_a_plain_file_that_is_cut_or_goes_on_is_refused(tmp_path: Path) -> None:
         read_scan(write(tmp_path, data + b"\0", "long.nii"))
     with pytest.raises(ScanError, match="is gzip although"):
         read_scan(write(tmp_path, gzip.compress(data), "packed.nii"))
+
+
+@pytest.mark.parametrize("kept", [352, 370, 400, 401, 500])
+def test_a_stream_that_ends_early_says_how_many_bytes_are_missing(tmp_path: Path, kept: int) -> None:
+    """Voxels begin at byte 400, after an extension; the stream ends in the extension, behind it, or in the voxels."""
+    data = put(nifti(noise()), OFFSET, 400, "<f4")
+    data[352:352] = bytes(48)
+    assert read_scan(write(tmp_path, data)).voxels.tolist() == noise().tolist()
+    with pytest.raises(ScanError, match=f"ends {len(data) - kept} bytes before its last voxel"):
+        read_scan(write(tmp_path, data[:kept]))
 
 
 def test_what_is_no_file_of_scans_is_refused(tmp_path: Path) -> None:
