@@ -1,4 +1,4 @@
-"""From slice stacks to batches: split by patient, slices as tensors, oversampling, loaders.
+"""Slices of prepared patients as tensors: what the network sees of one, as it is or varied.
 
 A network sees one slice at a time, with a few neighbours as channels. Tumour fills about
 one slice in ten and one voxel in ten thousand, so slices with tumour are drawn more often.

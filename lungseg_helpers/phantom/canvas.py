@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 Box = tuple[slice, slice, slice]
+"""A block of the canvas, as an index into its arrays: (slice, row, column) in voxels."""
 
 
 class Canvas:
@@ -110,7 +111,7 @@ def ellipsoid(
 
 
 def smooth_field(rng: np.random.Generator, canvas: Canvas, scale_mm: float, box: Box | None = None) -> np.ndarray:
-    """Smooth random field (slice, row, column) over the canvas or a block, of about unit variance.
+    """Smooth random field, float32 (slice, row, column), over the canvas or a block, of about unit variance.
 
     Random numbers on a lattice of ``scale_mm``, interpolated linearly: a few operations a
     voxel where a filter would need dozens.
@@ -168,7 +169,7 @@ def _add_balls(canvas: Canvas, cover: np.ndarray, index: np.ndarray, radii: np.n
     size = np.ceil(radii / 1.5).astype(int)
     for group in np.unique(size):
         reach = [int(np.ceil((1.5 * group + canvas.soft) / step)) for step in canvas.spacing]
-        block = math.prod(2 * each + 1 for each in reach)
+        block = math.prod(2 * far + 1 for far in reach)
         chosen = np.flatnonzero(size == group)
         for part in np.array_split(chosen, 1 + len(chosen) * block // 1_000_000):
             # axis by axis: (ball, 2 reach + 1) each, which broadcasting makes the (ball, slice, row, column) of all
@@ -233,7 +234,10 @@ def _add_dust(canvas: Canvas, cover: np.ndarray, index: np.ndarray, radii: np.nd
 def smooth_path(
     corners: list[tuple[float, float, float]], radii: list[float] | float, step: float = 1.5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, 3) every ``step`` mm along a rounded polygon through ``corners``, and their radii (n,)."""
+    """Points (n, 3) every ``step`` mm along a rounded polygon through ``corners``, and their radii (n,).
+
+    ``corners`` are (x, y, z) in patient mm, as the points are; ``radii`` is one for all or one a corner, in mm.
+    """
     points = np.array(corners, float)
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     at = np.linspace(0, length[-1], max(2, int(length[-1] / step) + 1))

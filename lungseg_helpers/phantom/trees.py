@@ -13,7 +13,7 @@ MURRAY = 2.7
 
 @dataclass
 class Tree:
-    """Segments as quadratic curves: ``start``, ``bend``, ``end`` (n, 3) mm, ``radius`` (n,) mm."""
+    """Segments as quadratic curves: ``start``, ``bend``, ``end`` (n, 3) as patient (x, y, z), ``radius`` (n,); mm."""
 
     start: np.ndarray
     bend: np.ndarray
@@ -21,7 +21,10 @@ class Tree:
     radius: np.ndarray
 
     def samples(self, spacing: float = 0.8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points (m, 3), radii (m,) and the mm of centreline that each stands for (m,)."""
+        """Points (m, 3) and radii (m,) in mm, and the mm of centreline that each point stands for (m,).
+
+        ``spacing`` is about how many mm they are apart, where the radius does not ask for fewer.
+        """
         length = np.linalg.norm(self.end - self.start, axis=1) * 1.04
         counts = np.maximum(2, np.ceil(length / np.maximum(spacing, 0.4 * self.radius))).astype(int)
         which = np.repeat(np.arange(len(counts)), counts)
@@ -31,7 +34,10 @@ class Tree:
         return points, self.radius[which], (length / counts)[which]
 
     def beside(self, side: np.ndarray, wider_than: float, ratio: float) -> Tree:
-        """The tree that runs alongside: as a bronchus does, ``ratio`` times as wide, touching its artery."""
+        """The tree that runs alongside: as a bronchus does, ``ratio`` times as wide, touching its artery.
+
+        It lies towards ``side`` (3,), a direction of any length; segments of at most ``wider_than`` mm have none.
+        """
         keep = self.radius > wider_than
         off = (1.0 + ratio) * 1.15 * self.radius[keep, None] * side / np.linalg.norm(side)
         moved = (part[keep] + off for part in (self.start, self.bend, self.end))
@@ -71,13 +77,18 @@ def grow(root: np.ndarray, toward: np.ndarray, goals: np.ndarray, tip_radius: fl
 
 
 def _sums(group: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sums of ``values`` (n, k) over each group (n,), a number from 0: (groups, k)."""
     return np.stack([np.bincount(group, column) for column in values.T], 1)
 
 
 def _split(
     away: np.ndarray, group: np.ndarray, count: np.ndarray, along: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Which of two branches (0 or 1) each goal follows: cut where a group is widest across its branch."""
+    """Which of two branches (0 or 1) each goal follows, int (n,): cut where a group is widest across its branch.
+
+    ``away`` is each goal's place from its branch's tip (n, 3) in mm, ``group`` its branch (n,), ``count`` the
+    branches' numbers of goals (m,), ``along`` the branches' directions (m, 3).
+    """
     across = away - (away * along[group]).sum(1, keepdims=True) * along[group]
     spread = np.stack([_sums(group, across * across[:, [axis]]) for axis in range(3)], 1)
     widest = np.argmax(np.diagonal(spread, axis1=1, axis2=2), axis=1)

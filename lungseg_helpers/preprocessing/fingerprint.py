@@ -30,7 +30,7 @@ def is_unchanged(recorded: dict[str, Any] | None, path: Path | None) -> bool:
     """Say whether a file is the one that :func:`fingerprint` recorded; where only the time differs, read it whole."""
     if recorded is None or path is None:
         return recorded is None and path is None
-    found = _glance(path)
-    if found == {key: recorded[key] for key in found}:
+    present = _glance(path)
+    if present == {key: recorded[key] for key in present}:
         return True
-    return found["bytes"] == recorded["bytes"] and _crc32(path) == recorded["crc32"]
+    return present["bytes"] == recorded["bytes"] and _crc32(path) == recorded["crc32"]

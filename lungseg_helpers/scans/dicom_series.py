@@ -53,8 +53,8 @@ def read_series(series: Series) -> Volume:
     normal = np.cross(row, column)
     if not np.allclose([row @ row, column @ column, row @ column], [1, 1, 0], atol=1e-3):
         raise ScanError(f"{series.name}: its rows and columns are not at right angles; export the series again")
-    slices = sorted(series.slices, key=lambda each: float(each.position @ normal))
-    positions = np.array([each.position for each in slices])
+    slices = sorted(series.slices, key=lambda file: float(file.position @ normal))
+    positions = np.array([file.position for file in slices])
     _require_even_steps(series, slices, positions @ normal)
     pixel = np.array([float(header.PixelSpacing[1]), float(header.PixelSpacing[0])])
     # Sideways steps in pixels along x and y; they are 0 unless the gantry was tilted.
@@ -63,7 +63,7 @@ def read_series(series: Series) -> Volume:
     if np.abs(sideways - np.outer(np.arange(len(slices)), per_slice)).max() > SHIFT_TOLERANCE:
         raise ScanError(f"{series.name}: its slices are shifted against each other; export the series again")
 
-    voxels, notes = _read_pixels(series, [each.path for each in slices])
+    voxels, notes = _read_pixels(series, [file.path for file in slices])
     step = float((positions[-1] - positions[0]) @ normal) / (len(slices) - 1)
     affine = np.eye(4)
     affine[:3, :3] = np.stack([row * pixel[0], column * pixel[1], normal * step], axis=1)
@@ -92,7 +92,7 @@ def _require_even_steps(series: Series, slices: list[Slice], heights: np.ndarray
     if abs(missing - round(missing)) > STEP_TOLERANCE or missing < 0.5:
         span = f"{steps.min():.3g} to {steps.max():.3g} mm"
         raise ScanError(f"{series.name}: its slices are {span} apart, unevenly {between}; export the series again")
-    numbers = sorted(int(each.header.get("InstanceNumber") or 0) for each in (below, above))
+    numbers = sorted(int(file.header.get("InstanceNumber") or 0) for file in (below, above))
     gone = ", ".join(map(str, range(numbers[0] + 1, numbers[1])))
     what = f"slice {gone}" if gone and len(gone) < 40 else f"{round(missing)} slice(s)"
     at = f"{heights[uneven[0]] + step:.1f} mm"
@@ -102,13 +102,13 @@ def _require_even_steps(series: Series, slices: list[Slice], heights: np.ndarray
 def _read_pixels(series: Series, paths: list[Path]) -> tuple[np.ndarray, list[str]]:
     """Return the voxels (x, y, z), rescaled where the files say how, and a note where they do not."""
     header = series.header
-    for each in series.slices:
-        meta = getattr(each.header, "file_meta", None)
+    for file in series.slices:
+        meta = getattr(file.header, "file_meta", None)
         syntax = UID(meta.get("TransferSyntaxUID", "") if meta else "")
-        least = each.header.Rows * each.header.Columns * each.header.get("BitsAllocated", 16) // 8
+        least = file.header.Rows * file.header.Columns * file.header.get("BitsAllocated", 16) // 8
         plain = syntax.is_transfer_syntax and not syntax.is_compressed
-        if plain and each.path.stat().st_size < least:
-            raise ScanError(f"{each.path}: is cut short; copy or download it again")
+        if plain and file.path.stat().st_size < least:
+            raise ScanError(f"{file.path}: is cut short; copy or download it again")
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([str(path) for path in paths])
     try:
@@ -119,7 +119,7 @@ def _read_pixels(series: Series, paths: list[Path]) -> tuple[np.ndarray, list[st
     if voxels.shape != (len(paths), header.Rows, header.Columns):
         raise ScanError(f"{series.name}: is not one grey value a pixel; export it as CT slices")
     notes = []
-    if any("RescaleIntercept" not in each.header for each in series.slices):
+    if any("RescaleIntercept" not in file.header for file in series.slices):
         notes.append(f"{series.name}: has no rescale tags, so its numbers are taken as they are; check them")
         if voxels.min() >= 0:
             # Scanners store unsigned CT numbers with an offset of 1024; without air at 0 that is not what this is.

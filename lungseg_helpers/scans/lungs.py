@@ -91,10 +91,10 @@ def lung_box(
     lungs = _without_windpipe(lungs, np.multiply(spacing, steps))
     box = []
     for axis, (step, mm, size) in enumerate(zip(steps, spacing, ct.shape, strict=True)):
-        found = np.flatnonzero(lungs.any(axis=tuple(other for other in range(3) if other != axis)))
+        held = np.flatnonzero(lungs.any(axis=tuple(other for other in range(3) if other != axis)))
         margin = margin_mm / mm
-        first = max(0, int(np.floor(found[0] * step - margin)))
-        last = min(size, int(np.ceil((found[-1] + 1) * step + margin)))
+        first = max(0, int(np.floor(held[0] * step - margin)))
+        last = min(size, int(np.ceil((held[-1] + 1) * step + margin)))
         box.append((first, last))
     return tuple(box)  # type: ignore[return-value]
 

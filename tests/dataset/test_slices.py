@@ -51,7 +51,7 @@ def test_context_varies_within_its_settings():
     assert np.median(stretches) == pytest.approx(1.0, abs=0.12), "closer by as often as farther away"
     ends = [draw["ends"] for draw in draws]
     assert set(ends) == {(0, 19), (7, 19), (0, 7)}
-    assert sum(each != (0, 19) for each in ends) / len(ends) == pytest.approx(0.4, abs=0.07)
+    assert sum(pair != (0, 19) for pair in ends) / len(ends) == pytest.approx(0.4, abs=0.07)
 
 
 def test_frame_pads_with_the_fill_and_cuts_the_centre():
@@ -72,11 +72,11 @@ def test_a_seed_is_one_variation(stack, toy_recipe):
 def _epochs(stack, recipe, workers: int) -> list[torch.Tensor]:
     """Return the images of the first two epochs, as Lightning would draw them."""
     loader = LungDataModule([stack], [stack], recipe, workers).train_dataloader()
-    found = []
+    drawn = []
     for epoch in (0, 1):
         loader.sampler.set_epoch(epoch)
-        found.append(torch.cat([images for images, _, _ in loader]))
-    return found
+        drawn.append(torch.cat([images for images, _, _ in loader]))
+    return drawn
 
 
 def test_draws_do_not_depend_on_workers_and_epochs_differ(stack, toy_recipe):
@@ -113,8 +113,8 @@ def test_patches_stay_inside_the_slice_and_hold_their_tumour():
         row, column = patch_centre(mask.shape, mask, (64, 64), rng)
         assert 32 <= row <= 90 - 32 and 32 <= column <= 120 - 32
         assert follow(mask[None], draw_map((64, 64), (row, column), None, rng), 0.0, nearest=True).any()
-    for each in (mask, None):
-        assert patch_centre(mask.shape, each, (128, 128), rng) == (45, 60)
+    for held in (mask, None):
+        assert patch_centre(mask.shape, held, (128, 128), rng) == (45, 60)
 
 
 @pytest.mark.parametrize("flags", [np.zeros(5, bool), np.ones(5, bool)])

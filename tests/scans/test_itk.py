@@ -1,4 +1,4 @@
-"""The room itk_images: LPS becomes RAS, and no voxel moves."""
+"""Images that SimpleITK reads: LPS becomes RAS, and no voxel moves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room lidc: outlines out of a database, filled where the scan has them."""
+"""LIDC-IDRI: outlines out of a database, filled where the scan has them."""
 
 from __future__ import annotations
 
