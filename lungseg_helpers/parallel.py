@@ -47,14 +47,16 @@ def side_by_side(
 def on_cluster(address: str | None) -> Iterator[None]:
     """Let :func:`side_by_side` work on the Dask cluster whose scheduler is at ``address``; None stays on this machine.
 
-    The workers need this package, and the data under the same paths. Raises :class:`ClusterError` where the
-    package ``distributed`` is missing or nothing answers at ``address``.
+    The workers need this package, and the data under the same paths. Where a worker is lost, the others do its
+    work. Raises :class:`ClusterError` where the package ``distributed`` is missing, no workers answer at
+    ``address``, or one job has taken several workers with it.
     """
     if address is None:
         yield
         return
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
+        from joblib._dask import DaskDistributedBackend
     except ImportError as error:
         hint = "install the package distributed, or leave --cluster out"
         raise ClusterError(f"{address}: a cluster needs Dask; {hint}") from error
@@ -64,5 +66,16 @@ def on_cluster(address: str | None) -> Iterator[None]:
     except (OSError, ValueError, TimeoutError) as error:
         hint = "start 'dask scheduler' there and 'dask worker' on each machine"
         raise ClusterError(f"{address}: no cluster with workers answers; {hint}") from error
-    with client, parallel_config(backend="dask"):
-        yield
+
+    class Backend(DaskDistributedBackend):
+        """joblib's own, but for a cluster of one core: joblib would take it for none, and work in this process."""
+
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            return max(2, super().effective_n_jobs(n_jobs))
+
+    try:
+        with client, parallel_config(backend=Backend(client=client)):
+            yield
+    except KilledWorker as error:
+        hint = "mostly for lack of memory; give the workers more of it, or fewer threads"
+        raise ClusterError(f"{address}: several workers were killed over one scan, {hint}") from error
