@@ -136,7 +136,8 @@ def write_segmentation(
     planes = np.flatnonzero(label.any(axis=(0, 1)))
     data = dataset(path, SEGMENTATION, Modality="SEG", SeriesInstanceUID=generate_uid())
     data.StudyInstanceUID = data.FrameOfReferenceUID = "1.2.3.4"
-    data.ReferencedSeriesSequence = [item(SeriesInstanceUID=uid)]
+    source = item(ReferencedSOPClassUID=CT_STORAGE, ReferencedSOPInstanceUID=generate_uid())
+    data.ReferencedSeriesSequence = [item(SeriesInstanceUID=uid, ReferencedInstanceSequence=[source])]
     category = item(
         CodeValue="49755003", CodingSchemeDesignator="SCT", CodeMeaning="Morphologically Abnormal Structure"
     )
