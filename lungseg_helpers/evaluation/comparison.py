@@ -146,7 +146,8 @@ def score_stacks(
         label = read_scan(labels[stack.id], "label")
         truth = oriented(label.voxels, label.affine)
         rows[stack.id] = score(truth, probabilities_to_mask(probability, stack, recipe), stack.grid.scan_spacing)
-    return score_table(rows), getattr(dice_definitions, recipe.reported)(pairs)
+    patients = {case.id: case.patient for case in cases}
+    return score_table(rows, patients), getattr(dice_definitions, recipe.reported)(pairs)
 
 
 def compare(

@@ -46,7 +46,7 @@ def evaluate_run(run: Path, data: str | None = None, device: str = "cpu", progre
         if isinstance(result, Exception)
     ]
     pairs = {id: (case.label, path) for id, case in cases.items() if (path := prediction_path(case, folder)).is_file()}
-    scored = evaluate_pairs(pairs, progress)
+    scored = evaluate_pairs(pairs, progress, {id: case.patient for id, case in cases.items()})
     return Evaluation(scored.table, scored.lesions, failed + scored.problems)
 
 

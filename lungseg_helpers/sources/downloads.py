@@ -155,11 +155,11 @@ def _has_digest(path: Path, digest: str) -> bool:
         path.open("rb") as file,
         tqdm(total=_length(path), desc=f"{algorithm} of {path.stem}", unit="B", unit_scale=True) as bar,
     ):
-        found = hashlib.new(algorithm)
+        hasher = hashlib.new(algorithm)
         while chunk := file.read(CHUNK):
-            found.update(chunk)
+            hasher.update(chunk)
             bar.update(len(chunk))
-    return found.hexdigest() == expected
+    return hasher.hexdigest() == expected
 
 
 def _certificates() -> str | bool:

@@ -63,13 +63,13 @@ def fetch_wheel(package: Package, cache: Path) -> Path:
             f"--dest={folder}",
             f"{package.name}=={package.version}",
         )
-        found = Path(folder) / package.file
+        brought = Path(folder) / package.file
         if status != 0:
             raise SourceError(f"{package}: pip cannot download it ({_reason(output)}); {NETWORK_REMEDY}")
-        if not found.is_file():
+        if not brought.is_file():
             raise SourceError(f"{package}: pip brought another file than {package.file}; check pip's index settings")
-        _require_digest(package, found)
-        os.replace(found, target)
+        _require_digest(package, brought)
+        os.replace(brought, target)
     return target
 
 
@@ -101,13 +101,13 @@ def fetch_source(package: Package, cache: Path) -> Path:
         link = re.search(rf"(?:https?|file)://\S*/{re.escape(package.file)}(?=[#\s]|$)", output)
         if not link:
             raise SourceError(f"{package}: pip cannot find it ({_reason(output)}); {NETWORK_REMEDY}")
-        found = Path(folder) / package.file
+        brought = Path(folder) / package.file
         if link[0].startswith("file:"):
-            shutil.copyfile(url2pathname(urlsplit(link[0]).path), found)
+            shutil.copyfile(url2pathname(urlsplit(link[0]).path), brought)
         else:
-            download(link[0], found, f"sha256:{package.sha256}")
-        _require_digest(package, found)
-        os.replace(found, target)
+            download(link[0], brought, f"sha256:{package.sha256}")
+        _require_digest(package, brought)
+        os.replace(brought, target)
     return target
 
 
@@ -118,9 +118,9 @@ def _is_kept(package: Package, path: Path) -> bool:
 
 def _require_digest(package: Package, path: Path) -> None:
     """Raise :class:`SourceError` where ``path`` is not the pinned file."""
-    if (found := _sha256(path)) != package.sha256:
+    if (digest := _sha256(path)) != package.sha256:
         raise SourceError(
-            f"{package}: {package.file} has SHA-256 {found}, not {package.sha256}; "
+            f"{package}: {package.file} has SHA-256 {digest}, not {package.sha256}; "
             "the download is not what it should be and was thrown away: run again, or use another index"
         )
 

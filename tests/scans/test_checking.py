@@ -1,4 +1,4 @@
-"""The rooms checking and dataset_check: every fault is found, named with a remedy, and hides no other."""
+"""The modules checking and dataset_check: every fault is found, named with a remedy, and hides no other."""
 
 from __future__ import annotations
 

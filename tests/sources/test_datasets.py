@@ -1,4 +1,4 @@
-"""The room sources: cases are found by name, in order, with nothing that is no scan among them."""
+"""The module datasets: cases are found by name, in order, with nothing that is no scan among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room downloads, against a server on the loopback address."""
+"""The module downloads, against a server on the loopback address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room real_patients: geometry and volumes of what is fetched.
+"""The module real_patients: geometry and volumes of what is fetched.
 
 Where the package registry cannot be reached and nothing is kept from before, these tests are skipped.
 """

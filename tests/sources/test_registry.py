@@ -1,4 +1,4 @@
-"""The room registry: the real pip client, against an index on the loopback address."""
+"""The module registry: the real pip client, against an index on the loopback address."""
 
 from __future__ import annotations
 

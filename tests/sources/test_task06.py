@@ -1,4 +1,4 @@
-"""The room task06: a small archive of the same form, from a server on the loopback address."""
+"""The module task06: a small archive of the same form, from a server on the loopback address."""
 
 from __future__ import annotations
 
@@ -202,8 +202,8 @@ def test_a_disk_that_fills_while_unpacking_keeps_the_archive(
     # Blind to the free space, as when another program takes it meanwhile.
     from lungseg_helpers.sources import task06
 
-    for room in (downloads, task06):
-        monkeypatch.setattr(room, "require_room", lambda folder, needed: None)
+    for module in (downloads, task06):
+        monkeypatch.setattr(module, "require_room", lambda folder, needed: None)
     with pytest.raises(SourceError, match="the disk is full; make room"):
         fetch(site, small_disk / "lung")
     assert [path.name for path in small_disk.iterdir()] == ["lung.tar"]
