@@ -41,12 +41,12 @@ def score_set(name: str, weights: Path, folder: Path) -> tuple[pd.DataFrame, dic
     if roles.get("data") == root.name:
         raise SystemExit(f"{weights}: was trained on the data set {root.name}, so its score there would mean nothing")
     written = dict(predict_cases(network, recipe, cases, folder / name, pick_device()))
-    masks = {case: each.mask for case, each in written.items()}
-    found = evaluate_pairs({case.id: (case.label, path) for case, path in masks.items()})
-    if found.problems:
-        raise SystemExit("\n".join(found.problems))
-    found.table.insert(0, "set", name)
-    return found.table, masks
+    masks = {case: files.mask for case, files in written.items()}
+    scored = evaluate_pairs({case.id: (case.label, path) for case, path in masks.items()})
+    if scored.problems:
+        raise SystemExit("\n".join(scored.problems))
+    scored.table.insert(0, "set", name)
+    return scored.table, masks
 
 
 def draw_real(table: pd.DataFrame, masks: dict[Case, Path]) -> None:
@@ -57,7 +57,7 @@ def draw_real(table: pd.DataFrame, masks: dict[Case, Path]) -> None:
         areas = view.masks["truth"].sum(axis=(1, 2))
         held = np.flatnonzero(areas)
         for ax, index in zip(row, (held[0], areas.argmax(), held[-1]), strict=True):
-            planes = [each[index] for each in view.masks.values()]
+            planes = [mask[index] for mask in view.masks.values()]
             draw_slice(ax, view.ct[index], view.spacing[1:], *planes, window="lung", note=f"slice {index + 1}")
             ax.set_axis_off()
         scores = table.loc[case.id]

@@ -26,7 +26,7 @@ def test_four_encoder_and_three_decoder_stages():
 def test_every_parameter_gets_a_gradient():
     network = UNet(1, (4, 8, 16, 32))
     network(torch.randn(2, 1, 32, 32)).square().mean().backward()
-    without = [name for name, each in network.named_parameters() if each.grad is None or not each.grad.any()]
+    without = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert not without
 
 
@@ -47,8 +47,8 @@ def assert_skip_carries(network: UNet, stage: int) -> None:
     whole = network(image)
     cut = decoder.register_forward_pre_hook(lambda module, inputs: (inputs[0], torch.zeros_like(inputs[1])))
     assert (network(image) - whole).abs().max() > 1e-4 * whole.std(), "nothing changes without the skip"
-    for each in (*watched, cut):
-        each.remove()
+    for hook in (*watched, cut):
+        hook.remove()
 
 
 @pytest.mark.parametrize("stage", range(3))
@@ -75,10 +75,10 @@ def test_every_variant_of_the_recipes_works(norm, upsampling):
     answer = network(torch.randn(2, 2, 30, 21))
     assert answer.shape == (2, 1, 30, 21)
     answer.square().mean().backward()
-    assert all(each.grad is not None for each in network.parameters())
-    normalised = any("Norm" in type(each).__name__ for each in network.modules())
+    assert all(weight.grad is not None for weight in network.parameters())
+    normalised = any("Norm" in type(layer).__name__ for layer in network.modules())
     assert normalised == (norm != "none")
-    assert any(isinstance(each, nn.ConvTranspose2d) for each in network.modules()) == (upsampling == "transposed")
+    assert any(isinstance(layer, nn.ConvTranspose2d) for layer in network.modules()) == (upsampling == "transposed")
 
 
 def test_the_recipe_reaches_the_network():
@@ -93,7 +93,7 @@ def test_the_recipe_reaches_the_network():
     )
     network = build_unet(recipe)
     assert (len(network.encoder), network.encoder[0][0].in_channels) == (2, 1)
-    kinds = {type(each) for each in network.modules()}
+    kinds = {type(layer) for layer in network.modules()}
     assert {nn.GroupNorm, nn.ConvTranspose2d, nn.Dropout2d} <= kinds and nn.BatchNorm2d not in kinds
 
 

@@ -76,10 +76,10 @@ def train_nnunet(preprocessed: Path, configuration: str, seconds: float, device:
 def score_folder(root: Path, folder: Path) -> dict[str, Any]:
     """Return the scores of predictions in one row, as ``lungseg evaluate ROOT FOLDER`` gives them."""
     pairs, problems, _ = find_pairs(root, folder)
-    found = evaluate_pairs(pairs)
-    if problems := problems + found.problems:
+    scored = evaluate_pairs(pairs)
+    if problems := problems + scored.problems:
         raise RuntimeError("; ".join(problems))
-    return {"data": root.name, **summary(found.table)}
+    return {"data": root.name, **summary(scored.table)}
 
 
 def rows() -> list[Row]:
@@ -99,8 +99,8 @@ def rows() -> list[Row]:
         asked[root] = asked[root][:WITHOUT_GPU]
     models = {"course": train_course(seconds, device)}
     preprocessed = peer.prepare(cases, split, folder, configurations(device))
-    for each in configurations(device):
-        models[f"nnU-Net {each}"] = train_nnunet(preprocessed, each, seconds, device)
+    for name in configurations(device):
+        models[f"nnU-Net {name}"] = train_nnunet(preprocessed, name, seconds, device)
     table = []
     for model, (steps, predict) in models.items():
         for place, scans in asked.items():
@@ -115,16 +115,16 @@ def rows() -> list[Row]:
 def figures(scores: pd.DataFrame) -> list[Row]:
     """Return Dice and tumours found of the course beside each configuration of nnU-Net, for one data set."""
     ours, *others = scores.to_dict("records")
-    found = []
+    rows = []
     for other in others:
         name = f"course beside {other['model']}, {ours['data']}"
         ratio = ours["mean_dice"] / other["mean_dice"] if other["mean_dice"] else None
-        low_high = ", ".join(f"{each['dice_low']:.2f}…{each['dice_high']:.2f}" for each in (ours, other))
+        low_high = ", ".join(f"{model['dice_low']:.2f}…{model['dice_high']:.2f}" for model in (ours, other))
         steps = f"{ours['seconds']:g} s of training each, {ours['steps']} and {other['steps']} steps"
         note = f"{steps}; {ours['patients']} patients; intervals {low_high}"
-        found.append(Row(f"{name}: Dice", ours["mean_dice"], "", other["mean_dice"], ratio, "at least 1", note))
-        false = " and ".join(f"{each['false_components_per_scan']:.1f}" for each in (ours, other))
+        rows.append(Row(f"{name}: Dice", ours["mean_dice"], "", other["mean_dice"], ratio, "at least 1", note))
+        false = " and ".join(f"{model['false_components_per_scan']:.1f}" for model in (ours, other))
         note = f"of {ours['lesions']}; false components a scan {false}"
         counts = ours["lesions_found"], other["lesions_found"]
-        found.append(Row(f"{name}: tumours found", counts[0], "", counts[1], None, "at least as many", note))
-    return found
+        rows.append(Row(f"{name}: tumours found", counts[0], "", counts[1], None, "at least as many", note))
+    return rows

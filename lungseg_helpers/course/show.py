@@ -19,7 +19,7 @@ from .exercises import CHECKS
 def show_source(*things: Callable[..., Any]) -> None:
     """Display the source of functions or classes as they run here, so that text and code cannot drift apart."""
     for thing in things:
-        where = f"lungseg_helpers/{thing.__module__.rsplit('.', 1)[-1]}.py"
+        where = f"{thing.__module__.replace('.', '/')}.py"
         display(Markdown(f"`{where}`\n```python\n{inspect.getsource(thing).rstrip()}\n```"))
 
 

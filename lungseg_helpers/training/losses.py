@@ -1,4 +1,8 @@
-"""Losses: what training makes small. All take logits (N, 1, H, W) and a mask of 0 and 1 of that shape."""
+"""Losses: what training makes small.
+
+All take logits and a target of shape (N, 1, H, W), both float. The target is each pixel's share of tumour, from 0 to
+1: a pixel is larger than a voxel, so that one on the edge of a tumour lies in between.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,12 @@ from torch import Tensor
 def soft_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Return 1 - soft Dice over all pixels of the batch; a scalar between 0 and 1.
 
-    ``logits`` and ``target`` (0 or 1) have shape (N, 1, H, W). Pooling over the batch
+    ``logits`` and ``target`` (0 to 1) have shape (N, 1, H, W). Pooling over the batch
     keeps tumour-free slices from each scoring 0 or 1 by themselves. After Milletari,
-    Navab and Ahmadi, "V-Net", 3DV 2016, with the denominator not squared. A batch with
-    no tumour at all gives (nearly) 1 whatever is predicted small: the added 1 voxel in
-    numerator and denominator only prevents 0/0.
+    Navab and Ahmadi, "V-Net", 3DV 2016, with the denominator not squared. The 1 that is
+    added above and below prevents 0/0 and decides what a batch without tumour gives: with
+    P the sum of all probabilities the loss is P / (P + 1). That is 0 where nothing is
+    predicted, and nearly 1 as soon as a few pixels are.
     """
     probability = logits.float().sigmoid()
     overlap = (probability * target).sum()
@@ -49,7 +54,7 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     """Return binary cross-entropy that turns away from what is right already; a scalar.
 
     Each pixel of ``logits`` (N, 1, H, W) counts by (1 - p)^``gamma``, p being the probability
-    that it gives to the truth (Lin et al., "Focal loss", ICCV 2017, without class weights).
+    that it gives to the ``target`` (Lin et al., "Focal loss", ICCV 2017, without class weights).
     """
     cross_entropy = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
     probability = logits.float().sigmoid()

@@ -22,7 +22,6 @@ from .losses import LOSSES
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """The probabilities among which validation chooses the one that a mask is cut at."""
 
-
 TOLERANCE = 0.01
 """Mean Dice that a higher threshold may cost."""
 
@@ -35,6 +34,10 @@ class LungSegmenter(pl.LightningModule):
     the mean over validation patients of the Dice of the whole stack, at the threshold that
     suits them best; over all devices where there are several. ``history`` keeps one row an
     epoch, across interruptions.
+
+    A batch is (images, masks, patients): images (N, channels, H, W) float32, masks (N, 1, H, W) float32, each pixel's
+    share of tumour, and patients (N,) int64, each slice's place among the data set's ``stacks``. In training H and W
+    are the recipe's ``patch``, in validation its ``frame``.
     """
 
     def __init__(self, recipe: dict[str, Any], patients: Sequence[str] = ()) -> None:
@@ -60,13 +63,14 @@ class LungSegmenter(pl.LightningModule):
         torch.manual_seed(self.recipe.seed + 1000 * self.global_rank + self.current_epoch)
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
+        """Return the loss of one batch, a scalar; :class:`TrainingError` names its cases where it is no number."""
         images, masks, patients = batch
         loss = self.loss(self(images), masks)
         if not torch.isfinite(loss):
             stacks = self.trainer.train_dataloader.dataset.stacks
             raise TrainingError(
                 f"the loss became {loss.item()} in epoch {self.current_epoch}, batch {batch_index}, of the cases "
-                f"{', '.join(sorted({stacks[each].id for each in patients.tolist()}))}: lower the learning rate "
+                f"{', '.join(sorted({stacks[place].id for place in patients.tolist()}))}: lower the learning rate "
                 "or look for broken voxels with 'lungseg check'"
             )
         self.losses["train"].append(loss.detach())
@@ -79,19 +83,20 @@ class LungSegmenter(pl.LightningModule):
         self.losses["validation"].clear()
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> None:
+        """Count a batch's true positive, false positive and false negative pixels, by threshold and patient."""
         images, masks, patients = batch
         logits = self(images).float()
         loss = self.loss(logits, masks)
         self.losses["validation"].append(loss)
         self.log("val_loss", loss, batch_size=len(images), sync_dist=True)
         probability, truth = logits.sigmoid(), masks > 0.5
-        found = []
+        counts = []
         for threshold in THRESHOLDS:
             predicted = probability > threshold
             kinds = (predicted & truth, predicted & ~truth, ~predicted & truth)
-            found.append(torch.stack([pixels.sum(dim=(1, 2, 3)) for pixels in kinds], dim=-1))
+            counts.append(torch.stack([pixels.sum(dim=(1, 2, 3)) for pixels in kinds], dim=-1))
         # (thresholds, slices, 3), brought over from a GPU in one piece: each transfer waits for it
-        self.counts.index_add_(1, patients.cpu(), torch.stack(found).cpu().double())
+        self.counts.index_add_(1, patients.cpu(), torch.stack(counts).cpu().double())
 
     def on_validation_epoch_end(self) -> None:
         # every device has counted its own slices: their sum is what one device would have counted
@@ -100,7 +105,7 @@ class LungSegmenter(pl.LightningModule):
         _, val_dice = best_threshold(self.counts)
         self.log("val_dice", val_dice, prog_bar=True, sync_dist=True)
         if self.losses["train"]:
-            means = {f"{role}_loss": self._mean(found) for role, found in self.losses.items()}
+            means = {f"{role}_loss": self._mean(losses) for role, losses in self.losses.items()}
             self.history.append({"epoch": self.current_epoch, **means, "validation_dice": float(val_dice)})
             self.losses["train"].clear()
 

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from lungseg_helpers.course.exercises import CHECKS
-from lungseg_helpers.course.show import check
+from lungseg_helpers.course.show import check, show_source
+from lungseg_helpers.dataset.split import split_patients
 from lungseg_helpers.paths import ROOT
 from lungseg_helpers.unet import DoubleConv
 
@@ -209,3 +210,12 @@ def test_every_exercise_is_asked_in_its_notebook():
         code = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
         asked |= set(re.findall(r"^check\((\w+)\)", code, re.M))
     assert asked == set(CHECKS)
+
+
+def test_what_is_shown_names_the_file_that_it_is_in(monkeypatch):
+    shown = []
+    monkeypatch.setattr("lungseg_helpers.course.show.display", lambda markdown: shown.append(markdown.data))
+    show_source(split_patients)
+    path, _, source = shown[0].partition("\n")
+    assert path == "`lungseg_helpers/dataset/split.py`" and (ROOT / path.strip("`")).is_file()
+    assert "def split_patients(" in source

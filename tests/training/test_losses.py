@@ -41,8 +41,8 @@ def test_values_are_monais(batch):
     torch.testing.assert_close(soft_dice_loss(*batch), monai_dice(*batch))
     torch.testing.assert_close(focal_loss(*batch), FocalLoss(gamma=2.0)(*batch))
     torch.testing.assert_close(bce_loss(*batch), FocalLoss(gamma=0.0)(*batch))
-    each = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)(*batch)
-    torch.testing.assert_close(two_dice_bce_loss(*batch), 0.5 * (monai_dice(*batch) + each) + bce_loss(*batch))
+    alike = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)(*batch)
+    torch.testing.assert_close(two_dice_bce_loss(*batch), 0.5 * (monai_dice(*batch) + alike) + bce_loss(*batch))
     together = 0.3 * monai_dice(*batch) + 1.7 * FocalLoss(gamma=2.0)(*batch)
     torch.testing.assert_close(dice_focal_loss(*batch), together)
 

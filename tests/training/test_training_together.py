@@ -94,7 +94,7 @@ def test_the_sampler_is_shared_out_without_a_draw_twice(draws, world):
     whole = list(OversamplingSampler(weights, draws, 5))
     parts = [OversamplingSampler(weights, draws, 5, rank, world) for rank in range(world)]
     drawn = [list(part) for part in parts]
-    assert [len(each) for each in drawn] == [len(part) for part in parts] == [draws // world] * world
+    assert [len(share) for share in drawn] == [len(part) for part in parts] == [draws // world] * world
     woven = [item for step in zip(*drawn, strict=True) for item in step]
     assert woven == whole[: len(woven)]
 

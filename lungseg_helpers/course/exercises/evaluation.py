@@ -30,15 +30,15 @@ def count_found(answer: Callable) -> str | None:
     predicted = np.zeros(labels.shape, np.uint8)
     predicted[0, 1, 1:3] = 1  # half on lesion 1, half beside it
     predicted[3, 1, 4:] = 1
-    found = int(answer(labels, predicted))
-    if found == 3 and int(answer(labels, np.zeros_like(predicted))) == 3:
+    given = int(answer(labels, predicted))
+    if given == 3 and int(answer(labels, np.zeros_like(predicted))) == 3:
         return "That is how many lesions there are; count those that the prediction touches."
-    if found == 3:
+    if given == 3:
         return "0 is the background, not a lesion: it must not count."
-    if found in (int(((labels > 0) & (predicted > 0)).sum()), int(predicted.sum())) and found != 2:
+    if given in (int(((labels > 0) & (predicted > 0)).sum()), int(predicted.sum())) and given != 2:
         return "Those are voxels. Which different numbers does `labels` have where the prediction is?"
-    if found != 2:
-        return f"The prediction touches lesions 1 and 3, so 2 of them; yours says {found}."
+    if given != 2:
+        return f"The prediction touches lesions 1 and 3, so 2 of them; yours says {given}."
     if int(answer(labels, np.zeros_like(predicted))) != 0:
         return "With nothing predicted, nothing is found."
     if int(answer(labels, 255 * predicted)) != 2:
@@ -50,15 +50,15 @@ def choose_threshold(answer: Callable) -> str | None:
     """05: the threshold of the highest mean Dice of validation patients."""
     nan = float("nan")
     scores = {0.3: [0.9, 0.1, 0.2], 0.5: [0.6, 0.5, 0.5], 0.7: [0.7, 0.4, 0.3]}
-    found = answer(scores)
-    if found == 0.3:
+    given = answer(scores)
+    if given == 0.3:
         return "That threshold has the best single patient. Compare the means over patients."
-    if found in (0, 1, 2) and found not in scores:
+    if given in (0, 1, 2) and given not in scores:
         return "Return the threshold itself, not its place in the list."
-    if not isinstance(found, float) or found not in scores:
+    if not isinstance(given, float) or given not in scores:
         return "Return one of the thresholds, a key of `scores`."
-    if found != 0.5:
-        return f"Means are 0.4, 0.53 and 0.47, so 0.5 is best; yours says {found}."
+    if given != 0.5:
+        return f"Means are 0.4, 0.53 and 0.47, so 0.5 is best; yours says {given}."
     if answer({0.2: [0.3, nan], 0.4: [0.5, 0.4], 0.6: [nan, 0.6]}) != 0.6:
         return "A patient whose Dice is undefined (NaN) is left out of the mean: np.nanmean."
     return None

@@ -10,20 +10,20 @@ import numpy as np
 def fair_steps(answer: Callable) -> str | None:
     """06: how many steps each recipe gets in the same time."""
     rates = {"narrow": 12.4, "wide": 2.5, "huge": 0.004}
-    found = answer(rates, 60)
-    if not isinstance(found, dict) or set(found) != set(rates):
+    given = answer(rates, 60)
+    if not isinstance(given, dict) or set(given) != set(rates):
         return "Return a dict with the same names as `rates`."
-    if found["narrow"] == found["wide"]:
+    if given["narrow"] == given["wide"]:
         return "The same number of steps is not the same time: a wide network takes longer over each."
-    if not all(isinstance(each, int | np.integer) for each in found.values()):
+    if not all(isinstance(steps, int | np.integer) for steps in given.values()):
         return "Steps are whole: round them and return ints."
-    if found["narrow"] < found["wide"]:
+    if given["narrow"] < given["wide"]:
         return "A recipe that makes more steps a second gets more of them: multiply, do not divide."
-    if found["huge"] < 1:
+    if given["huge"] < 1:
         return "Every recipe gets one step at least."
     right = {"narrow": 744, "wide": 150, "huge": 1}
-    if found != right:
-        return f"60 s at 12.4, 2.5 and 0.004 steps a second are {right}; yours says {found}."
+    if given != right:
+        return f"60 s at 12.4, 2.5 and 0.004 steps a second are {right}; yours says {given}."
     return None
 
 

@@ -14,14 +14,14 @@ from ...unet import DecoderStage, DoubleConv
 
 def conv_parameters(answer: Callable) -> str | None:
     """03: how many numbers a 2-D convolution learns."""
-    found = answer(3, 16, 3)
-    if found == 3 * 16 * 3:
+    given = answer(3, 16, 3)
+    if given == 3 * 16 * 3:
         return "A kernel is two-dimensional: size × size weights, for each pair of channels."
-    if found == 3 * 16 * 9 + 3:
+    if given == 3 * 16 * 9 + 3:
         return "There is one bias for each output channel, not for each input channel."
-    if found == 3 * 16 * 9:
+    if given == 3 * 16 * 9:
         return "Nearly: each output channel also has a bias."
-    if found != 3 * 16 * 9 + 16 or answer(1, 8, 5) != 1 * 8 * 25 + 8:
+    if given != 3 * 16 * 9 + 16 or answer(1, 8, 5) != 1 * 8 * 25 + 8:
         return "Count inputs × outputs × size × size weights, and one bias for each output."
     return None
 
@@ -32,7 +32,7 @@ def double_conv(answer: Callable) -> str | None:
     ours, theirs = DoubleConv(3, 4), answer(3, 4)
     if not isinstance(theirs, nn.Module):
         return "Return a module: nn.Sequential(...) of the six layers."
-    kinds = [type(each).__name__ for each in theirs.modules() if not list(each.children())]
+    kinds = [type(layer).__name__ for layer in theirs.modules() if not list(layer.children())]
     if kinds.count("Conv2d") != 2:
         return f"The block convolves twice; yours holds {kinds.count('Conv2d')} convolutions."
     if "ReLU" not in kinds or "BatchNorm2d" not in kinds:
@@ -68,27 +68,27 @@ def _same_by_copied_weights(ours: nn.Module, theirs: nn.Module, *inputs: torch.T
     with torch.no_grad():
         for one, two in zip(mine, yours, strict=True):
             two.copy_(one)
-    expected, found = ours.train()(*inputs), theirs.train()(*inputs)
-    if found.shape != expected.shape:
-        return f"The result has shape {tuple(found.shape)}, ours {tuple(expected.shape)}: padding=1 keeps the size."
-    if (found < 0).any():
+    expected, given = ours.train()(*inputs), theirs.train()(*inputs)
+    if given.shape != expected.shape:
+        return f"The result has shape {tuple(given.shape)}, ours {tuple(expected.shape)}: padding=1 keeps the size."
+    if (given < 0).any():
         return "Some results are below 0: the last layer is a ReLU."
-    if not torch.allclose(found, expected, atol=1e-5):
+    if not torch.allclose(given, expected, atol=1e-5):
         return "With our weights in it, the result is another: look at the order of the layers and of what is joined."
     return None
 
 
 def same_cut(answer: Callable) -> str | None:
     """03: the logit at which a probability threshold cuts."""
-    found = float(answer(0.62))
-    if math.isclose(found, 1 / (1 + math.exp(-0.62)), abs_tol=1e-6):
+    given = float(answer(0.62))
+    if math.isclose(given, 1 / (1 + math.exp(-0.62)), abs_tol=1e-6):
         return "That is the sigmoid, from logit to probability; the way back is asked for."
-    if math.isclose(found, 0.62):
+    if math.isclose(given, 0.62):
         return "A logit is no probability: solve p = 1 / (1 + exp(-logit)) for the logit."
-    if math.isclose(found, -math.log(0.62 / 0.38), abs_tol=1e-6):
+    if math.isclose(given, -math.log(0.62 / 0.38), abs_tol=1e-6):
         return "The sign is turned: a probability above one half belongs to a logit above 0."
-    if not math.isclose(found, math.log(0.62 / 0.38), abs_tol=1e-6) or abs(float(answer(0.5))) > 1e-9:
-        return f"p = 0.62 is cut at the logit {math.log(0.62 / 0.38):.2f}, and p = 0.5 at 0; yours says {found:.2f}."
+    if not math.isclose(given, math.log(0.62 / 0.38), abs_tol=1e-6) or abs(float(answer(0.5))) > 1e-9:
+        return f"p = 0.62 is cut at the logit {math.log(0.62 / 0.38):.2f}, and p = 0.5 at 0; yours says {given:.2f}."
     return None
 
 
@@ -112,17 +112,17 @@ def steepest_rate(answer: Callable) -> str | None:
     """04: the learning rate at which the loss of a range test falls steepest."""
     rates = np.array([1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])
     losses = np.array([1.00, 0.98, 0.70, 0.50, 0.48, 3.0])
-    found = np.asarray(answer(rates, losses), float)
-    if found.shape != ():
+    given = np.asarray(answer(rates, losses), float)
+    if given.shape != ():
         return "Return one learning rate."
-    if math.isclose(found, 1e-1):
+    if math.isclose(given, 1e-1):
         return "That is where the loss is lowest: the edge of the cliff. Where does it fall steepest?"
-    if math.isclose(found, 1.0):
+    if math.isclose(given, 1.0):
         return "There the loss changes most, but upwards: look for the most negative slope."
-    if found not in rates:
+    if given not in rates:
         return "Return a learning rate of the list, not its place in it."
-    if not (math.isclose(found, 1e-3) or math.isclose(found, 1e-4)):
-        return f"The loss falls most between 1e-4 and 1e-3; yours says {found:g}."
+    if not (math.isclose(given, 1e-3) or math.isclose(given, 1e-4)):
+        return f"The loss falls most between 1e-4 and 1e-3; yours says {given:g}."
     if float(answer(rates[1:], losses[1:])) not in (1e-3, 1e-4):
         return "It is right for one curve only: find the place with np.diff or np.gradient."
     return None
@@ -133,15 +133,15 @@ def stop_epoch(answer: Callable) -> str | None:
     rising, scores = [0.1, 0.2, 0.3], [0.10, 0.30, 0.25, 0.31, 0.30, 0.29, 0.28, 0.90]
     if answer(rising, 2) != 2:
         return "A score that keeps rising never stops early: return the last epoch, counted from 0."
-    found = answer(scores, 3)
-    if found == 2:
+    given = answer(scores, 3)
+    if given == 2:
         return "One worse epoch is no reason: only `patience` epochs in a row without a new best are."
-    if found == 7:
+    if given == 7:
         return "Epoch 7 never happens: the training cannot know what it would have reached."
-    if found == 3:
+    if given == 3:
         return "Epoch 3 is the best one, which is kept; the training goes on for `patience` epochs after it."
-    if found != 6:
-        return f"The best is epoch 3 (from 0), and epochs 4, 5 and 6 are no better: it stops after 6, not {found}."
+    if given != 6:
+        return f"The best is epoch 3 (from 0), and epochs 4, 5 and 6 are no better: it stops after 6, not {given}."
     if answer([0.3, 0.3, 0.3, 0.3], 2) != 2:
         return "Equal is not better: the count goes on."
     return None
