@@ -63,6 +63,10 @@ def test_help_is_for_strangers(command):
     assert done.returncode == 0 and "Usage" in done.stdout and len(done.stdout.splitlines()) > 8
 
 
+def test_help_names_the_defaults_that_are_computed():
+    assert "(default: all cores)" in " ".join(lungseg("prepare", "--help").stdout.replace("│", " ").split())
+
+
 def test_predict_evaluate_and_video_along_the_road(toy_case, weights, tmp_path):
     cases = [toy_case("a", "LAS"), toy_case("b", "RAS")]
     words = ["predict", cases[0].image.parent, "--weights", weights, "--out", tmp_path / "out", "--device", "cpu"]

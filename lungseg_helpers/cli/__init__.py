@@ -1,0 +1,23 @@
+"""``lungseg …``: a thin door onto the modules. Every command does one stop of the road.
+
+A problem the user can mend ends a command with one line on stderr and status 1, Ctrl-C with
+status 130. Results go to stdout, progress to stderr. The modules are imported inside the commands,
+so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ..errors import LungsegError, error_line
+from . import data, networks  # noqa: F401  (each adds its commands)
+from .common import app, tell
+
+
+def main() -> None:
+    """Run a command; turn what the user can mend into one line and status 1."""
+    try:
+        app()
+    except (LungsegError, OSError, MemoryError) as error:
+        tell([error_line(error)])
+        sys.exit(1)

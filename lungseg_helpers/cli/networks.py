@@ -1,0 +1,182 @@
+"""The commands that train networks, and that show what they find: masks, scores, films."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import (
+    ClusterOption,
+    DataOption,
+    Device,
+    DeviceOption,
+    KeepIdsOption,
+    Plane,
+    ProfileOption,
+    RecipeOption,
+    Window,
+    app,
+    chosen_recipe,
+    finish,
+    tell,
+)
+
+
+@app.command()
+def train(
+    data: DataOption = None,
+    recipe: RecipeOption = None,
+    profile: ProfileOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.  (default: outputs/runs/…)")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="Ten times the epochs, in a run of its own that the notebooks find.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Another of the recipe's settings; may be given repeatedly."),
+    ] = None,
+    device: DeviceOption = Device.auto,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that load slices, for each device.  (default: by the cores)")
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) that train together.")] = 1,
+    num_nodes: Annotated[int, typer.Option(min=1, help="Machines that train together; run this on each.")] = 1,
+    start: Annotated[Path | None, typer.Option(help="Weights to begin from, instead of random ones.")] = None,
+    faithful: Annotated[
+        bool, typer.Option("--faithful", help="A reference project's recipe with its mistakes.")
+    ] = False,
+) -> None:
+    """Train a network and write its weights. An interrupted run goes on from its last epoch."""
+    from dataclasses import replace
+
+    from ..dataset.loaders import LungDataModule
+    from ..dataset.split import open_split
+    from ..paths import run_dir
+    from ..training.devices import loader_workers
+    from ..training.run import is_first, train
+
+    chosen = chosen_recipe(recipe, profile, faithful).varied(settings or ())
+    chosen = replace(chosen, epochs=epochs) if epochs else chosen
+    run = out or run_dir(data, chosen, long, start)
+    chosen = chosen.longer() if long else chosen
+    split, stacks, problems = open_split(data, chosen)
+    workers = loader_workers(device.value) if workers is None else workers
+    module = LungDataModule(stacks["train"], stacks["validation"], chosen, workers)
+    weights = train(module, split, run, device.value, devices=devices, nodes=num_nodes, start=start)
+    if is_first():
+        print(weights)
+    finish(problems)
+
+
+@app.command()
+def average(
+    weights: Annotated[list[Path], typer.Argument(help="Weights files of one recipe's trainings.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The weights file to write.", show_default=False)],
+) -> None:
+    """Average weights: of trainings that began from one another, the mean often generalises better than either."""
+    from ..training.weights import average_weights
+
+    print(average_weights(weights, out))
+
+
+@app.command()
+def predict(
+    scans: Annotated[
+        list[Path], typer.Argument(help="NIfTI, NRRD or MHA files, or folders of them or of DICOM.", show_default=False)
+    ],
+    weights: Annotated[Path | None, typer.Option(help="Weights file.  (default: the course's own)")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the masks.  (default: outputs/predictions)")] = None,
+    device: DeviceOption = Device.auto,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write SCAN_probability.nii.gz too.")] = False,
+    flips: Annotated[bool, typer.Option("--flips", help="Average with the mirrored scan; twice the time.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Take scans as they are: a chest cut off, or in which no lung is found.")
+    ] = False,
+    keep_ids: KeepIdsOption = False,
+    cluster: ClusterOption = None,
+) -> None:
+    """Segment scans: SCAN.nii.gz becomes OUT/SCAN_pred.nii.gz, in the scan's own grid; DICOM gets a DICOM-SEG too."""
+    from dataclasses import replace
+
+    from ..parallel import on_cluster
+    from ..paths import SHIPPED_WEIGHTS, outputs_dir
+    from ..prediction.files import predict_cases, scans_of
+    from ..training.devices import pick_device
+    from ..training.weights import load_weights
+
+    # on a cluster each worker has to say what it has
+    chosen = pick_device(device.value) if cluster is None else device.value
+    network, recipe, _ = load_weights(weights or SHIPPED_WEIGHTS)
+    if whole:
+        tell([f"scans are taken whole; the weights are of crop {recipe.crop!r}, so more may be falsely found"])
+        recipe = replace(recipe, crop="none")
+    cases, problems = scans_of(scans, keep_ids)
+    folder, options = out or outputs_dir() / "predictions", {"flips": flips, "probability": probabilities}
+    with on_cluster(cluster):
+        for _, result in predict_cases(network, recipe, cases, folder, chosen, **options):
+            if isinstance(result, Exception):
+                problems.append(str(result))
+            else:
+                print(*result.files, sep="\n")
+    finish(problems)
+
+
+@app.command()
+def evaluate(
+    labels: Annotated[
+        Path, typer.Argument(help="Decathlon data set or folder of labels; or a run's folder.", show_default=False)
+    ],
+    predictions: Annotated[
+        Path | None, typer.Argument(help="Folder of …_pred.nii.gz files; none for a run.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The table; summary and figure lie beside it.  (default: outputs/scores.csv)")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="A run's data set.  (default: the one it was trained on)")] = None,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Score predictions, or a run's test patients: Dice, surface Dice, HD95, volumes, lesions, false components."""
+    from ..evaluation.report import summary, write_report
+    from ..evaluation.runs import evaluate_run
+    from ..evaluation.scores import evaluate_pairs, find_pairs
+    from ..paths import outputs_dir
+    from ..sources.patients import read_patients
+    from ..training.devices import pick_device
+
+    if predictions is None:
+        problems, scores = [], evaluate_run(labels, data, pick_device(device.value))
+    else:
+        pairs, problems, missing = find_pairs(labels, predictions)
+        if missing:
+            few = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+            print(f"lungseg: {len(missing)} labelled cases without prediction, not scored: {few}", file=sys.stderr)
+        scores = evaluate_pairs(pairs, True, read_patients(labels))
+    files = write_report(scores, out or outputs_dir() / "scores.csv")
+    print(scores.table.round(3).to_string())
+    print(", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in summary(scores.table).items()))
+    print(*files, sep="\n")
+    finish(problems + scores.problems)
+
+
+@app.command()
+def video(
+    scan: Annotated[Path, typer.Argument(help="NIfTI file.", show_default=False)],
+    label: Annotated[Path | None, typer.Option(help="The true mask.")] = None,
+    prediction: Annotated[Path | None, typer.Option(help="The predicted mask.")] = None,
+    probability: Annotated[Path | None, typer.Option(help="The predicted probabilities, as a heat map.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the video.  (default: outputs/videos)")] = None,
+    window: Annotated[Window, typer.Option(help="Which HU are drawn from black to white.")] = Window.lung,
+    plane: Annotated[Plane, typer.Option(help="Which way the slices lie.")] = Plane.axial,
+    mip: Annotated[float, typer.Option(min=0, help="Maximum-intensity projection of so many mm around a slice.")] = 0,
+    gif: Annotated[bool, typer.Option("--gif", help="Write a GIF instead of an mp4.")] = False,
+) -> None:
+    """Film a scan slice by slice with the outlines of its masks: OUT/SCAN.mp4."""
+    from ..paths import outputs_dir
+    from ..video.films import film_case
+
+    ending, folder = ".gif" if gif else ".mp4", out or outputs_dir() / "videos"
+    print(film_case(scan, folder, label, prediction, probability, plane.value, window.value, mip, ending))
