@@ -47,7 +47,8 @@ def side_by_side(
 def on_cluster(address: str | None) -> Iterator[None]:
     """Let :func:`side_by_side` work on the Dask cluster whose scheduler is at ``address``; None stays on this machine.
 
-    The workers need this package, and the data under the same paths. Where a worker is lost, the others do its
+    The workers need this package, and the data under the same paths; start them with ``--nthreads 1``, because
+    each thread holds a scan in memory and torch uses all cores by itself. Where a worker is lost, the others do its
     work. Raises :class:`ClusterError` where the package ``distributed`` is missing, no workers answer at
     ``address``, or one job has taken several workers with it.
     """

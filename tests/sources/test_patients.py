@@ -8,6 +8,7 @@ import pytest
 
 from lungseg_helpers.errors import SourceError
 from lungseg_helpers.scans.case import Case
+from lungseg_helpers.sources.dataset_check import check_dataset
 from lungseg_helpers.sources.datasets import find_cases
 from lungseg_helpers.sources.patients import read_patients, write_patients
 
@@ -50,6 +51,12 @@ def test_a_malformed_file_is_one_line(three: Path, text: str | bytes, message: s
     with pytest.raises(SourceError, match=message) as caught:
         find_cases(three)
     assert "\n" not in str(caught.value) and str(three / "patients.csv") in str(caught.value)
+
+
+def test_check_names_a_malformed_file(three: Path) -> None:
+    (three / "patients.csv").write_text("case,patient\nd,p1\n")
+    problems = [str(problem) for problem in check_dataset(three, workers=1).errors]
+    assert sum("lists case d, which is not in this data set; remove the line" in line for line in problems) == 1
 
 
 def test_what_is_written_is_read(three: Path) -> None:
