@@ -23,7 +23,8 @@ from lungseg_helpers.evaluation.metrics import dice, lesions, touched
 from lungseg_helpers.paths import data_dir
 from lungseg_helpers.phantom import PHANTOMS
 from lungseg_helpers.phantom.dataset import write_dataset
-from lungseg_helpers.prediction.inference import drop_small, predict_stack
+from lungseg_helpers.prediction.inference import predict_stack
+from lungseg_helpers.prediction.postprocessing import drop_small
 from lungseg_helpers.preprocessing.prepare import prepare
 from lungseg_helpers.preprocessing.stacks import SliceStack, open_stack, stacks_dir
 from lungseg_helpers.recipe import Recipe

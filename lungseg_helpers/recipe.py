@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import RecipeError
 from .hounsfield import AIR_HU, Intensity
-from .rules import AUGMENTATION_RULES, RECIPE_RULES, broken
+from .recipe_rules import AUGMENTATION_RULES, RECIPE_RULES, broken
 
 OPTIONAL = ("pixel_mm", "patch", "augmentation", "tumour_weight")
 """The settings that may be None."""
@@ -144,7 +144,7 @@ class Recipe:
     reported: str = "patients_mean"
 
     def __post_init__(self) -> None:
-        """Raise :class:`RecipeError` for a value that :mod:`~lungseg_helpers.rules` does not allow."""
+        """Raise :class:`RecipeError` for a value that :mod:`~lungseg_helpers.recipe_rules` does not allow."""
         faults = list(broken(vars(self), RECIPE_RULES))
         if isinstance(self.augmentation, Augmentation):
             faults += [f"augmentation.{fault}" for fault in broken(vars(self.augmentation), AUGMENTATION_RULES)]

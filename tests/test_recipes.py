@@ -11,8 +11,8 @@ from lungseg_helpers.evaluation import dice_definitions
 from lungseg_helpers.hounsfield import AIR_HU, Intensity
 from lungseg_helpers.paths import find_trained, run_dir
 from lungseg_helpers.recipe import Augmentation, Recipe
+from lungseg_helpers.recipe_rules import AUGMENTATION_RULES, RECIPE_RULES
 from lungseg_helpers.recipes import FAITHFUL, PROFILES, RECIPES, WATER_HU, get_recipe
-from lungseg_helpers.rules import AUGMENTATION_RULES, RECIPE_RULES
 from lungseg_helpers.training.losses import LOSSES
 from lungseg_helpers.unet import INITIALISATIONS, NORMS, UPSAMPLINGS
 

@@ -20,8 +20,8 @@ import pytorch_lightning as pl
 
 from ..dataset.loaders import LungDataModule
 from ..dataset.split import open_split
-from ..files import written_whole
-from ..prediction.inference import predict_stack, probabilities_to_mask
+from ..prediction.inference import predict_stack
+from ..prediction.postprocessing import probabilities_to_mask
 from ..preprocessing.stacks import SliceStack, make_stack
 from ..recipe import Recipe
 from ..recipes import get_recipe
@@ -35,6 +35,7 @@ from ..training.run import quiet_lightning, train
 from ..training.segmenter import LungSegmenter
 from ..training.weights import load_weights
 from ..unet import UNet
+from ..writing import written_whole
 from . import dice_definitions
 from .metrics import score
 from .report import summary

@@ -1,7 +1,6 @@
-"""Scores of one patient: Dice, surface distances, lesions found and falsely reported; and means with intervals.
+"""Scores of one patient: Dice, surface distances, lesions found and falsely reported; and FROC over patients.
 
-Masks are compared in the scan's own grid. Means are over patients, never over slices or
-batches: why that matters is the subject of notebook 05. Files, folders and runs are the
+Masks are compared in the scan's own grid. Files, folders and runs are the
 business of :mod:`~lungseg_helpers.evaluation.scores`.
 """
 
@@ -12,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from ..errors import ScanError
 from ..scans.masks import mask_box
@@ -117,22 +116,6 @@ def score(
         "large_found": sum(large),
         "false_components": count - hits,
     }
-
-
-def bootstrap_interval(values: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of ``values``, one a patient: how it would vary with other patients.
-
-    Percentile bootstrap (Efron and Tibshirani, 1993) by SciPy. NaN values are left out; the
-    interval is NaN where fewer than two remain.
-    """
-    known = np.asarray(values, float)
-    known = known[np.isfinite(known)]
-    if len(known) < 2:
-        return float("nan"), float("nan")
-    interval = stats.bootstrap(
-        (known,), np.mean, n_resamples=draws, method="percentile", rng=np.random.default_rng(seed)
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
 
 
 def candidates(truth: np.ndarray, probability: np.ndarray, least: float = 0.1) -> tuple[list[float], list[float]]:

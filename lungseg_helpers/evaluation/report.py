@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .metrics import bootstrap_interval
 from .scores import Evaluation, by_patient
+from .statistics import bootstrap_interval
 
 
 def draw_scores(evaluation: Evaluation) -> Figure:

@@ -16,9 +16,9 @@ from pathlib import Path
 from isal import igzip
 
 from ..errors import SourceError
-from ..files import PARTIAL, dataset_json, write_nifti, written_whole
 from ..parallel import side_by_side
 from ..phantom import PHANTOMS, UNLABELLED_PHANTOMS
+from ..writing import PARTIAL, dataset_json, write_nifti, written_whole
 from .thorax import Phantom, make_phantom
 
 __all__ = ["VERSION", "Phantom", "is_current", "make_phantom", "write_dataset"]

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LungsegError, ScanError, SourceError, attempt
-from ..files import write_nifti
 from ..parallel import side_by_side
 from ..prediction import MASK, PROBABILITY
 from ..recipe import Recipe
@@ -26,6 +25,7 @@ from ..sources.datasets import find_cases
 from ..sources.finding import ITK_ENDINGS, Found, find_scan, find_scans
 from ..training.devices import pick_device
 from ..unet import UNet
+from ..writing import write_nifti
 from .inference import Prediction, predict_case
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")

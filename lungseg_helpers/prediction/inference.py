@@ -16,16 +16,17 @@ from tqdm import tqdm
 
 from ..dataset.augmentation import fit_frame
 from ..dataset.slices import read_channels
-from ..preprocessing.grids import from_grid, share_from_grid
+from ..preprocessing.grids import share_from_grid
 from ..preprocessing.stacks import SliceStack, scan_stack
 from ..recipe import Recipe
 from ..scans.case import Case
 from ..scans.lungs import lung_mask
-from ..scans.masks import fill_holes, mask_box
+from ..scans.masks import fill_holes
 from ..scans.orientation import oriented, oriented_spacing, unoriented
 from ..scans.scan import Scan, read_scan
 from ..training.devices import autocast, named_operators
 from ..unet import UNet, folded
+from .postprocessing import probabilities_to_mask
 
 BASELINE_HU = -300
 """The trivial baseline calls everything denser than this, inside the lungs, a candidate."""
@@ -105,32 +106,6 @@ def predict_case(
     mask = unoriented(probabilities_to_mask(probabilities, stack, recipe), scan.affine)
     share = unoriented(share_from_grid(probabilities, stack.grid), scan.affine) if probability else None
     return Prediction(case.id, mask, scan, share)
-
-
-def probabilities_to_mask(probabilities: np.ndarray, stack: SliceStack, recipe: Recipe) -> np.ndarray:
-    """Return the mask of a stack's probabilities (slice, row, column), in the scan's own voxels.
-
-    uint8, (slice, row, column) of the whole oriented scan: cut at the recipe's threshold,
-    without components below its ``smallest_ml``.
-    """
-    mask = from_grid(probabilities, stack.grid, recipe.threshold)
-    return drop_small(mask, stack.grid.voxel_ml, recipe.smallest_ml)
-
-
-def drop_small(mask: np.ndarray, voxel_ml: float, smallest_ml: float) -> np.ndarray:
-    """Return a mask without its components (of 26-connected voxels) below ``smallest_ml``; uint8, any 3-D shape.
-
-    ``voxel_ml`` is the volume of a voxel. No tumour of the data is so small, so what is
-    dropped is a vessel's cross-section or the like.
-    """
-    kept = np.zeros(mask.shape, np.uint8)
-    # of a whole scan the labels alone would take a gigabyte
-    box = mask_box(mask)
-    labels, _ = ndimage.label(mask[box], np.ones((3, 3, 3)))
-    large = np.bincount(labels.ravel(), minlength=1) * voxel_ml >= smallest_ml
-    large[0] = False
-    kept[box] = large[labels]
-    return kept
 
 
 def threshold_baseline(scan: Scan, closing_mm: float = 6.0) -> np.ndarray:

@@ -17,7 +17,7 @@ from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, Segmentation
 from pydicom.sr.codedict import codes
 
 from ..errors import ScanError
-from ..files import written_whole
+from ..writing import written_whole
 from .dicom_headers import Series, Slice
 from .dicom_series import LPS_TO_RAS
 

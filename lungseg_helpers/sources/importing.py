@@ -17,10 +17,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import LungsegError, ScanError, SourceError, attempt
-from ..files import dataset_json, write_nifti
 from ..scans.case import Case
 from ..scans.checking import Problem, check_case
 from ..scans.dicom_labels import TUMOUR_NAMES
+from ..writing import dataset_json, write_nifti
 from .datasets import find_cases
 from .finding import Found, find_scans
 from .patients import write_patients

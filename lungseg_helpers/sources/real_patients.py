@@ -19,9 +19,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import SourceError
-from ..files import dataset_json, write_nifti
 from ..scans.itk import read_itk
 from ..scans.scan import read_scan
+from ..writing import dataset_json, write_nifti
 from .lidc import rasterise, read_annotations, vote
 from .registry import Package, fetch_source, fetch_wheel
 

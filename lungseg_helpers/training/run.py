@@ -23,9 +23,9 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from ..dataset.loaders import LungDataModule
 from ..dataset.split import Split
 from ..errors import RecipeError, TrainingError
-from ..files import written_whole
 from ..recipe import Recipe
 from ..unet import UNet
+from ..writing import written_whole
 from .callbacks import MovingAverage, PanelLogger, ProgressBar
 from .devices import accelerator, choose_precision, named_operators, pick_device
 from .lineage import begun_from, require_same, require_unseen

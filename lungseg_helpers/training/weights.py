@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import WeightsError
-from ..files import written_whole
 from ..recipe import Recipe
 from ..unet import UNet, build_unet
+from ..writing import written_whole
 from .lineage import require_unseen
 
 

@@ -12,7 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..files import written_whole
+from ..writing import written_whole
 
 VIDEO_OPTIONS = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
 

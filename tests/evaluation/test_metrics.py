@@ -13,7 +13,6 @@ from scipy.spatial import cKDTree
 from lungseg_helpers.errors import ScanError
 from lungseg_helpers.evaluation.metrics import (
     SURFACE_MM,
-    bootstrap_interval,
     candidates,
     dice,
     froc,
@@ -23,6 +22,7 @@ from lungseg_helpers.evaluation.metrics import (
 )
 from lungseg_helpers.evaluation.report import summary
 from lungseg_helpers.evaluation.scores import score_table
+from lungseg_helpers.evaluation.statistics import bootstrap_interval
 
 SPACING = (2.0, 1.0, 0.5)
 

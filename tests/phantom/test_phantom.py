@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from lungseg_helpers.errors import SourceError
-from lungseg_helpers.files import PARTIAL
 from lungseg_helpers.phantom import dataset as phantom
 from lungseg_helpers.phantom.dataset import write_dataset
 from lungseg_helpers.phantom.thorax import make_phantom
+from lungseg_helpers.writing import PARTIAL
 
 
 @pytest.fixture(scope="module")

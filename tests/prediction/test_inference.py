@@ -9,7 +9,8 @@ import torch
 
 from lungseg_helpers.evaluation.metrics import dice
 from lungseg_helpers.prediction.files import save_mask
-from lungseg_helpers.prediction.inference import drop_small, predict_case, predict_stack, threshold_baseline
+from lungseg_helpers.prediction.inference import predict_case, predict_stack, threshold_baseline
+from lungseg_helpers.prediction.postprocessing import drop_small
 from lungseg_helpers.preprocessing.stacks import make_stack
 from lungseg_helpers.scans.scan import read_scan
 from lungseg_helpers.unet import build_unet

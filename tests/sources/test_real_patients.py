@@ -13,11 +13,11 @@ import pytest
 from scipy import ndimage
 
 from lungseg_helpers.errors import SourceError
-from lungseg_helpers.files import write_nifti
 from lungseg_helpers.scans.scan import Scan, read_scan
 from lungseg_helpers.sources import real_patients
 from lungseg_helpers.sources.datasets import find_cases
 from lungseg_helpers.sources.real_patients import LIDC_PATIENT, write_real
+from lungseg_helpers.writing import write_nifti
 
 VOLUMES_ML = {
     "LIDC-IDRI-0001": pytest.approx(7.5, abs=0.3),
