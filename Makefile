@@ -4,6 +4,7 @@
 #   make film       install, and film one real patient with the course's own weights: a few minutes
 #   make lab        open the first notebook in JupyterLab
 #   make test       unit tests, and every notebook compared with its committed outputs
+#   make test-oldest  unit tests with the lowest versions that pyproject.toml allows (PYTHON=python3.11)
 #   make notebooks  execute the notebooks in place, to commit them
 #   make times      make run from nothing, in a temporary folder, measured: outputs/times.json
 #   make bench      the measurements side by side, about two hours; kept in outputs/benchmarks.json
@@ -16,8 +17,9 @@ PYTHON ?= python3
 VENV ?= $(if $(filter lungseg,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX),.venv)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.lungseg-installed
+OLDEST ?= .venv-oldest
 
-.PHONY: run film lab test fuzz bench times wheels notebooks clean venv
+.PHONY: run film lab test test-oldest fuzz bench times wheels notebooks clean venv
 .DEFAULT_GOAL := run
 
 venv: $(STAMP)
@@ -39,6 +41,15 @@ lab: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# on Linux without a GPU, OLDEST_TORCH=2.13.0 (with TORCH_INDEX) spares gigabytes of CUDA, and torch's floor its test
+test-oldest: $(OLDEST)/.lungseg-installed
+	$(OLDEST)/bin/python -m pytest -p no:nbval -o addopts= tests
+
+$(OLDEST)/.lungseg-installed: pyproject.toml tools/oldest.py
+	@$(PYTHON) -m venv --clear $(OLDEST)
+	@OLDEST_TORCH="$(OLDEST_TORCH)" TORCH_INDEX="$(TORCH_INDEX)" $(OLDEST)/bin/python tools/oldest.py
+	@touch $@
 
 times: $(STAMP)
 	@$(BIN)/python tools/run.py --from-nothing

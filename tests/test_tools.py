@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
+from packaging.requirements import Requirement
 
 from lungseg_helpers.paths import ROOT
 
@@ -16,6 +20,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import execute
 import index
+import oldest
 import run
 import wheels
 from index import Wheel, fitting, tags
@@ -88,6 +93,51 @@ def test_an_executed_copy_is_found_done_until_something_changes(tmp_path, monkey
     assert not execute.is_done(path, out)
     out.write_text(out.read_text()[:200])
     assert not execute.is_done(path, out)
+
+
+@pytest.fixture
+def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What ``make test-oldest`` asks of pip, which installs nothing here."""
+    calls: list[list[str]] = []
+    monkeypatch.setattr(oldest, "wrong_python", lambda allowed: None)
+    monkeypatch.setattr(
+        oldest.subprocess, "run", lambda call: calls.append(call) or subprocess.CompletedProcess(call, 0)
+    )
+    return calls
+
+
+def test_what_is_tested_as_oldest_is_every_floor_of_pyproject(pip_calls, monkeypatch):
+    monkeypatch.delenv("OLDEST_TORCH", raising=False)
+    assert oldest.main() == 0
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    asked = {*project["build-system"]["requires"], *project["project"]["dependencies"]}
+    asked = asked.union(*project["project"]["optional-dependencies"].values())
+    assert {pin.replace("==", ">=") for pin in pip_calls[0] if "==" in pin} == asked
+    opencv = next(pin for pin in pip_calls[0] if pin.startswith("opencv"))
+    assert opencv in pip_calls[2], "its floor comes last, after the build that imaug brings"
+
+
+def test_another_torch_may_stand_in_for_its_floor_and_that_is_said(pip_calls, monkeypatch, capsys):
+    monkeypatch.setenv("OLDEST_TORCH", "2.13.0")
+    assert oldest.main() == 0
+    assert [pin for pin in pip_calls[0] if pin.startswith("torch==")] == ["torch==2.13.0"]
+    assert re.search(r"torch 2.13.0 in place of its floor, 2\.\d.*, which is not tested", capsys.readouterr().out)
+
+
+def test_floors_are_tested_on_the_oldest_python_alone():
+    this = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert oldest.wrong_python(f">={this}.4") is None
+    assert "make test-oldest PYTHON=python3.5" in oldest.wrong_python(">=3.5.4")
+
+
+@pytest.mark.parametrize("written", ["numpy", "numpy==2.0", "numpy>=1.26,<3", "numpy~=2.0", "torch>=2.5"])
+def test_a_requirement_that_is_no_floor_is_named(written):
+    project = {
+        "build-system": {"requires": ["setuptools>=77"]},
+        "project": {"dependencies": ["torch>=2.4"], "optional-dependencies": {"test": [written]}},
+    }
+    with pytest.raises(ValueError, match=f"'{Requirement(written)}' is no floor"):
+        oldest.floors(project)
 
 
 def test_a_copy_that_failed_half_way_is_not_done(tmp_path):

@@ -28,6 +28,18 @@ def test_imports_follow_the_road():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("command", ["check --output-format=concise", "format --check"])
+def test_style_and_layout_are_ruffs(command):
+    ruff = [sys.executable, "-m", "ruff", *command.split(), "--no-cache", "."]
+    done = subprocess.run(ruff, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_module_is_too_long_to_be_read_at_once():
+    lines = {path: len(path.read_text().splitlines()) for path in (ROOT / "lungseg_helpers").rglob("*.py")}
+    assert not {path: count for path, count in lines.items() if count > 260}
+
+
 @pytest.mark.parametrize(
     ("file", "planted", "contract"),
     [
