@@ -17,6 +17,8 @@ PYTHON ?= python3
 VENV ?= $(if $(filter lungseg,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX),.venv)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.lungseg-installed
+# as the package sets it, for a notebook that imports torch first
+export OMP_WAIT_POLICY ?= passive
 OLDEST ?= .venv-oldest
 
 .PHONY: run film lab test test-oldest fuzz bench times wheels notebooks clean venv

@@ -10,8 +10,14 @@ nothing. Not for clinical use.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
+
+# Threads that wait for one another spin, by torch's default, on a core that another program may need. On two cores with
+# a browser open a training step then takes five to ten times as long; sleeping costs next to nothing. It is read when
+# torch is loaded, and by the kernels that a process starts.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __version__ = "0.1.0"
 

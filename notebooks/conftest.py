@@ -2,6 +2,8 @@
 
 import pytest
 
+import lungseg_helpers  # noqa: F401  (what it sets in the environment, the kernels inherit)
+
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
     """Leave stderr out of the comparison: progress bars and notices differ from run to run."""
