@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -90,3 +91,16 @@ def test_no_notebook_needs_more_than_six_lines_to_import_the_package():
 def test_help_and_scores_load_neither_torch_nor_dicom(code, none_of):
     """Surface distances alone are MONAI's, which brings torch when the first one is asked for."""
     subprocess.run([sys.executable, "-c", f"{code}; import sys; assert not {none_of} & {{*sys.modules}}"], check=True)
+
+
+@pytest.mark.parametrize(("chosen", "spins"), [(None, False), ("active", True)])
+def test_threads_of_torch_sleep_while_they_wait(chosen, spins):
+    """What the OpenMP library itself says it does: two cores with a browser open are the usual machine."""
+    kept = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment = kept | {"OMP_DISPLAY_ENV": "verbose"} | ({"OMP_WAIT_POLICY": chosen} if chosen else {})
+    command = [sys.executable, "-c", "import lungseg_helpers, torch"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    count = re.search(r"GOMP_SPINCOUNT = '(\w+)'", done.stderr)
+    if count is None:
+        pytest.skip("this build of torch has another OpenMP library, which does not say what it does")
+    assert (count[1] != "0") is spins
