@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ from lungseg_helpers.sources.dataset_check import check_dataset
 from lungseg_helpers.sources.datasets import find_cases
 from lungseg_helpers.unet import build_unet
 
-CASES = 12
+CASES = 24
 
 
 def die(number: int) -> int:
@@ -114,17 +115,26 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_nothing_is_done_twice(t
     with Client(address) as client:
         client.wait_for_workers(2, timeout=120)
         pids = client.run(os.getpid)
+
+        def stopped_at_work(worker: subprocess.Popen) -> bool:
+            """Stop a worker, and let it go on if it has nothing to do just now."""
+            os.kill(worker.pid, signal.SIGSTOP)
+            time.sleep(0.2)
+            (name,) = (name for name, pid in pids.items() if pid == worker.pid)
+            if at_work := bool(client.processing()[name]) or len(made()) == CASES:
+                return at_work
+            os.kill(worker.pid, signal.SIGCONT)
+            return False
+
         words = ["prepare", "--data", str(tmp_path), "--cluster", address]
         command = [sys.executable, "-m", "lungseg_helpers.cli", *words]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as run:
             wait_until(made)
             # stopped first: what it has been given cannot be finished any more
-            os.kill(workers[0].pid, signal.SIGSTOP)
-            time.sleep(0.2)
-            (name,) = (name for name, pid in pids.items() if pid == workers[0].pid)
-            given, before = client.processing()[name], made()
-            assert given and 0 < len(before) < CASES, "this is no longer in the middle"
-            workers[0].kill()
+            killed = next(filter(stopped_at_work, itertools.cycle(workers)))
+            before = made()
+            assert 0 < len(before) < CASES, "this is no longer in the middle"
+            killed.kill()
             out, err = run.communicate(timeout=300)
         assert run.returncode == 0 and f"{CASES} patients prepared" in out, err
         after = made()
@@ -132,7 +142,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_nothing_is_done_twice(t
         assert {path: after[path] for path in before} == before, "a stack was written again"
 
         # whatever is asked for next, the other worker does
-        pid = next(pid for pid in pids.values() if pid != workers[0].pid)
+        pid = next(pid for pid in pids.values() if pid != killed.pid)
         with on_cluster(address):
             assert set(side_by_side(os.getpid, [()] * 4, 1)) == {pid}
 
