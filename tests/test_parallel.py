@@ -29,7 +29,7 @@ from lungseg_helpers.sources.dataset_check import check_dataset
 from lungseg_helpers.sources.datasets import find_cases
 from lungseg_helpers.unet import build_unet
 
-CASES = 24
+CASES = 48
 
 
 def die(number: int) -> int:
