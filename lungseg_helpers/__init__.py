@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 # Threads that wait for one another spin, by torch's default, on a core that another program may need. On two cores with
-# a browser open a training step then takes five to ten times as long; sleeping costs next to nothing. It is read when
+# a browser open a training step then takes five to ten times as long; sleeping costs 5 to 20 % of one. It is read when
 # torch is loaded, and by the kernels that a process starts.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
