@@ -117,7 +117,7 @@ _LAPTOP = {
         "patch": (96, 112),
         "widths": LAPTOP_WIDTHS,
         "batch_size": 8,
-        "slices_per_epoch": 4000,
+        "slices_per_epoch": 3000,
         "epochs": 4,
     },
     **{

@@ -107,10 +107,10 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_nothing_is_done_twice(t
     for number in range(CASES):
         toy_case(f"t{number:02}")
     address, workers = cluster
-    stacks = tmp_path.parent / "stacks"
+    stacks = tmp_path.parent / "stacks"  # other data sets' lie there, too
 
     def made() -> dict[Path, int]:
-        return {path: path.stat().st_ino for path in stacks.glob("*/t*/case.json")}
+        return {path: path.stat().st_ino for path in stacks.glob(f"{tmp_path.name}-*/*/case.json")}
 
     with Client(address) as client:
         client.wait_for_workers(2, timeout=120)
