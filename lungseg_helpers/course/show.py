@@ -29,6 +29,17 @@ def show_table(table: pd.DataFrame, digits: int = 2) -> None:
     display(table.style.set_uuid("table").format(precision=digits, na_rep="–"))
 
 
+def show_figure(alt: str, figure: Figure | None = None) -> None:
+    """Display a figure (the current one where none is given), and keep ``alt`` in the notebook beside its picture.
+
+    ``alt`` says in words what is to be seen, for those who cannot see it: it stands in the output's metadata, as
+    Jupyter's format has it.
+    """
+    figure = figure or plt.gcf()
+    display(figure, metadata={"image/png": {"alt": alt}})
+    plt.close(figure)
+
+
 def show_panels(events: EventAccumulator, names: Sequence[str], epochs: Sequence[int]) -> Figure:
     """Draw the panels that a run logged: a row for each of ``names``, a group of CT, truth and prediction an epoch.
 
