@@ -18,7 +18,7 @@ from lungseg_helpers import recipes
 for name, sizes in recipes._LAPTOP.items():
     sizes |= {"slices_per_epoch": 160, "epochs": 2} | ({} if name == "course" else {"frame": (64, 64)})
 """
-"""What each kernel runs first: trainings of seconds on a quarter of the pixels, or this test would take half an hour."""
+"""What each kernel runs first: seconds of training, on a quarter of the pixels. Else this test takes half an hour."""
 
 
 @pytest.fixture
