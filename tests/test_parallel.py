@@ -23,7 +23,7 @@ from lungseg_helpers.parallel import on_cluster, side_by_side
 from lungseg_helpers.paths import ROOT
 from lungseg_helpers.prediction.files import Written, predict_cases, scans_of
 from lungseg_helpers.preprocessing.prepare import prepare
-from lungseg_helpers.preprocessing.stacks import open_stack
+from lungseg_helpers.preprocessing.stacks import open_stack, stacks_dir
 from lungseg_helpers.recipes import get_recipe
 from lungseg_helpers.sources.dataset_check import check_dataset
 from lungseg_helpers.sources.datasets import find_cases
@@ -107,10 +107,10 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_nothing_is_done_twice(t
     for number in range(CASES):
         toy_case(f"t{number:02}")
     address, workers = cluster
-    stacks = tmp_path.parent / "stacks"  # other data sets' lie there, too
+    stacks = stacks_dir(tmp_path, get_recipe())
 
     def made() -> dict[Path, int]:
-        return {path: path.stat().st_ino for path in stacks.glob(f"{tmp_path.name}-*/*/case.json")}
+        return {path: path.stat().st_ino for path in stacks.glob("*/case.json")}
 
     with Client(address) as client:
         client.wait_for_workers(2, timeout=120)
