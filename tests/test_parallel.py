@@ -150,7 +150,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_nothing_is_done_twice(t
     alone, problems = prepare(find_cases(tmp_path), recipe, tmp_path / "alone", 2)
     assert problems == []
     for folder in alone:
-        ours, theirs = open_stack(folder), open_stack(next(stacks.glob(f"*/{folder.name}")))
+        ours, theirs = open_stack(folder), open_stack(stacks / folder.name)
         np.testing.assert_array_equal(ours.ct, theirs.ct)
         np.testing.assert_array_equal(ours.share, theirs.share)
 
