@@ -85,7 +85,8 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
         processes.append(start("scheduler", "--host", "127.0.0.1", "--port", "0"))
         for _ in range(2):
             processes.append(start("worker", "--nthreads", "1", "--no-nanny", "--host", "127.0.0.1"))
-        wait_until(file.is_file)
+        # there, and written to its end
+        wait_until(lambda: file.is_file() and file.read_text().rstrip().endswith("}"))
         yield json.loads(file.read_text())["address"], processes[1:]
     finally:
         for process in processes:
