@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .data import apply_window, border_value, clipped_share, leaking_patients, sampling_weights, slices_for, volume_ml
+from .data import border_value, leaking_patients, sampling_weights
 from .evaluation import choose_threshold, count_found, patient_dice
 from .recipes import fair_steps, larger_than_luck
+from .scans import apply_window, clipped_share, slices_for, to_hu, volume_ml
 from .training import (
     conv_parameters,
     decoder_stage,
@@ -23,6 +24,7 @@ from .training import (
 CHECKS: dict[str, Callable[[Callable], str | None]] = {
     check.__name__: check
     for check in (
+        to_hu,
         volume_ml,
         apply_window,
         slices_for,
