@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 from toy import SPACING, toy_volume
 
+from lungseg_helpers.scans.view import View
 from lungseg_helpers.video.loops import GREYS, film_loop
 from lungseg_helpers.video.overlay import TRUTH
 
@@ -13,7 +14,8 @@ from lungseg_helpers.video.overlay import TRUTH
 def toy_film(**options):
     voxels, label = toy_volume()
     ct, truth = (array.transpose(2, 1, 0) for array in (voxels, label))
-    film = film_loop(ct, SPACING[::-1], truth, range(14, 27), width=160, **options)
+    view = View(ct, {"truth": truth}, SPACING[::-1], np.arange(len(ct)) * SPACING[2])
+    film = film_loop(view, around_mm=36, width=160, **options)
     return Image.open(io.BytesIO(film)), truth
 
 
