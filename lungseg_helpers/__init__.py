@@ -29,6 +29,8 @@ HOMES = {
     "SHIPPED_WEIGHTS": "paths",
     "get_recipe": "recipes",
     "check": "course.show",
+    "right_or": "course.show",
+    "show_figure": "course.show",
     "show_source": "course.show",
     "show_table": "course.show",
     "solution": "course.solutions",
