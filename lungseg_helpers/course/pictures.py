@@ -21,11 +21,11 @@ COLOURED = 10
 def small_png(figure: Figure) -> bytes:
     """Return a figure as the bytes of a PNG of at most :data:`GREYS` greys and :data:`COLOURS` colours."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", bbox_inches="tight")
+    figure.savefig(stream, format="png", bbox_inches="tight", pil_kwargs={"compress_level": 0})
     pixels = np.asarray(Image.open(stream).convert("RGB"))
     coloured = np.ptp(pixels.astype(np.int16), axis=2) >= COLOURED
     palette = [level for grey in range(GREYS) for level in [round(255 * grey / (GREYS - 1))] * 3]
-    indices = np.rint(pixels.mean(axis=2) * ((GREYS - 1) / 255)).astype(np.uint8)
+    indices = np.rint(pixels.mean(axis=2, dtype=np.float32) * ((GREYS - 1) / 255)).astype(np.uint8)
     if coloured.any():
         # an octree keeps rare colours, such as an outline's; the median cut would give most of its places to fills
         few = Image.fromarray(pixels[coloured][None]).quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=0)
@@ -34,5 +34,5 @@ def small_png(figure: Figure) -> bytes:
     picture = Image.fromarray(indices)
     picture.putpalette(palette)
     stream = io.BytesIO()
-    picture.save(stream, "PNG", optimize=True)
+    picture.save(stream, "PNG")
     return stream.getvalue()
