@@ -53,5 +53,8 @@ def film_loop(
     durations = np.full(len(frames), 1000 / frames_per_second)
     durations[fullest - slices.start] += 1000 * pause_s
     stream = io.BytesIO()
-    frames[0].save(stream, "PNG", save_all=True, append_images=frames[1:], duration=durations.tolist(), loop=0)
+    # the first picture is no part of the film: a viewer that shows no films shows it, and it has the tumour
+    still = frames[fullest - slices.start]
+    options = {"duration": durations.tolist(), "loop": 0, "default_image": True}
+    still.save(stream, "PNG", save_all=True, append_images=frames, **options)
     return stream.getvalue()

@@ -21,19 +21,24 @@ def toy_film(**options):
 
 def test_a_loop_has_a_frame_per_slice_and_stays_on_the_slice_with_most_tumour():
     film, truth = toy_film(frames_per_second=10, pause_s=2)
-    assert film.format == "PNG" and film.is_animated and film.n_frames == 13 and film.info["loop"] == 0
+    assert film.format == "PNG" and film.is_animated and film.n_frames == 14 and film.info["loop"] == 0
     assert film.width == 160
+    assert film.info["default_image"], "the first picture is for viewers that show no film"
     durations = []
-    for frame in range(film.n_frames):
+    for frame in range(1, film.n_frames):
         film.seek(frame)
         durations.append(film.info["duration"])
     fullest = int(truth[14:27].sum(axis=(1, 2)).argmax())
+    film.seek(0)
+    still = np.array(film.convert("RGB"))
+    film.seek(1 + fullest)
+    np.testing.assert_array_equal(np.array(film.convert("RGB")), still)
     assert durations == [100 if frame != fullest else 2100 for frame in range(13)]
 
 
 def test_the_outline_runs_around_the_tumour_in_the_colour_of_truth():
     film, truth = toy_film()
-    film.seek(6)
+    film.seek(7)
     picture = np.array(film.convert("RGB"))
     colour = [int(TRUTH["color"][place : place + 2], 16) for place in (1, 3, 5)]
     rows, columns = np.nonzero((picture == colour).all(axis=-1))
