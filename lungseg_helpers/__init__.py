@@ -29,11 +29,16 @@ HOMES = {
     "SHIPPED_WEIGHTS": "paths",
     "get_recipe": "recipes",
     "check": "course.show",
+    "right_or": "course.show",
+    "show_figure": "course.show",
     "show_source": "course.show",
     "show_table": "course.show",
+    "solution": "course.solutions",
     # 01: from a scan to a stack of slices
     "ensure_dataset": "sources.datasets",
     "find_cases": "sources.datasets",
+    "first_patient": "sources.first_patient",
+    "open_any": "sources.opening",
     "read_scan": "scans.scan",
     "oriented": "scans.orientation",
     "open_view": "scans.view",
@@ -57,6 +62,7 @@ HOMES = {
     "evaluate_pairs": "evaluation.scores",
     "draw_gallery": "video.overlay",
     "film_case": "video.films",
+    "film_loop": "video.loops",
 }
 """The names at the door, by the module that each is at home in."""
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
 import io
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from .exercises import CHECKS
+from .pictures import small_png
+
+if TYPE_CHECKING:  # TensorBoard takes a second to import, and most notebooks show no run
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
 def show_source(*things: Callable[..., Any]) -> None:
@@ -33,10 +37,11 @@ def show_figure(alt: str, figure: Figure | None = None) -> None:
     """Display a figure (the current one where none is given), and keep ``alt`` in the notebook beside its picture.
 
     ``alt`` says in words what is to be seen, for those who cannot see it: it stands in the output's metadata, as
-    Jupyter's format has it.
+    Jupyter's format has it. The picture is :func:`~lungseg_helpers.course.pictures.small_png`'s.
     """
     figure = figure or plt.gcf()
-    display(figure, metadata={"image/png": {"alt": alt}})
+    picture = {"image/png": base64.b64encode(small_png(figure)).decode(), "text/plain": repr(figure)}
+    display(picture, metadata={"image/png": {"alt": alt}}, raw=True)
     plt.close(figure)
 
 
@@ -65,15 +70,27 @@ def check(answer: Callable[..., Any]) -> None:
     The function is recognised by its name. Prints one line and never raises for a wrong
     answer, so that a notebook runs from top to bottom with its exercises undone.
     """
+    print(_verdict(answer)[1])
+
+
+def right_or(answer: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the learner's ``answer`` if :func:`check` finds it right, else ``ours``, which does the same.
+
+    So what a learner wrote is used in the next cell, and a notebook runs on where it is not written yet. Prints
+    nothing: the check has spoken.
+    """
+    return answer if _verdict(answer)[0] else ours
+
+
+def _verdict(answer: Callable[..., Any]) -> tuple[bool, str]:
+    """Whether an exercise's function is right, and the line that says so."""
     name = answer.__name__
     if name not in CHECKS:
-        print(f"there is no exercise called {name}; keep the name that the stub has")
-        return
+        return False, f"there is no exercise called {name}; keep the name that the stub has"
     try:
         hint = CHECKS[name](answer)
     except NotImplementedError:
-        print(f"{name}: not yet. Replace the line that raises NotImplementedError.")
+        return False, f"{name}: not yet. Replace the line that raises NotImplementedError."
     except Exception as error:  # whatever a learner's code raises is an answer, not a failure of the notebook
-        print(f"{name}: not right yet. It raised {type(error).__name__}: {error}")
-    else:
-        print(f"{name}: right." if hint is None else f"{name}: not right yet. {hint}")
+        return False, f"{name}: not right yet. It raised {type(error).__name__}: {error}"
+    return hint is None, f"{name}: right." if hint is None else f"{name}: not right yet. {hint}"

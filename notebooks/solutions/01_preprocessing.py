@@ -3,6 +3,10 @@
 import numpy as np
 
 
+def to_hu(stored, slope, intercept):
+    return stored * float(slope) + float(intercept)
+
+
 def volume_ml(mask, spacing):
     return np.count_nonzero(mask) * np.prod(spacing) / 1000
 

@@ -1,6 +1,5 @@
 """Every exercise: the solution passes, plausible wrong answers get a hint, an undone stub breaks nothing."""
 
-import importlib.util
 import math
 import re
 
@@ -12,23 +11,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from lungseg_helpers.course.exercises import CHECKS
-from lungseg_helpers.course.show import check, show_source
+from lungseg_helpers.course.show import check, right_or, show_source
+from lungseg_helpers.course.solutions import solution
 from lungseg_helpers.dataset.split import split_patients
 from lungseg_helpers.paths import ROOT
 from lungseg_helpers.unet import DoubleConv
 
 NOTEBOOKS = ROOT / "notebooks"
-
-
-def solutions() -> dict:
-    """Return all solutions by name."""
-    found = {}
-    for path in sorted((NOTEBOOKS / "solutions").glob("[0-9]*.py")):
-        spec = importlib.util.spec_from_file_location("solution_" + path.stem, path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        found |= {name: thing for name, thing in vars(module).items() if name in CHECKS}
-    return found
 
 
 def _steps(inputs, outputs, bias=False, padding=1):
@@ -50,22 +39,42 @@ class Stage(nn.Module):
 
 
 WRONG = {
+    "to_hu": [
+        lambda stored, slope, intercept: stored * slope,
+        lambda stored, slope, intercept: stored + intercept,
+        lambda stored, slope, intercept: (stored + intercept) * slope,
+        lambda stored, slope, intercept: stored * slope - intercept,
+        lambda stored, slope, intercept: stored * slope - 1024,
+        lambda stored, slope, intercept: (stored * slope + intercept).astype(np.int64).astype(np.uint16),
+        lambda stored, slope, intercept: np.clip(stored * slope + intercept, 0, None),
+        lambda stored, slope, intercept: float(stored.mean() * slope + intercept),
+        lambda stored, slope, intercept: stored * intercept + slope,
+    ],
     "volume_ml": [
         lambda mask, spacing: np.count_nonzero(mask) * np.prod(spacing),
         lambda mask, spacing: np.count_nonzero(mask) * spacing[0] ** 3 / 1000,
         lambda mask, spacing: np.count_nonzero(mask),
         lambda mask, spacing: mask.sum() * np.prod(spacing) / 1000,
         lambda mask, spacing: np.count_nonzero(mask) * sum(spacing) / 1000,
+        lambda mask, spacing: mask.size * np.prod(spacing) / 1000,
+        lambda mask, spacing: 0.7,
     ],
     "apply_window": [
         lambda hu, level, width: (hu - (level - width / 2)) / width,
         lambda hu, level, width: np.clip((hu - level + width) / (2 * width), 0, 1),
         lambda hu, level, width: np.clip((hu + 1350) / 1500, 0, 1),
+        lambda hu, level, width: np.clip((hu - level) / width, 0, 1),
+        lambda hu, level, width: (hu > level - width / 2).astype(float) * 0.5 + 0.5 * (hu >= level + width / 2),
     ],
     "slices_for": [
         lambda mm, slice_mm: round(mm * slice_mm),
         lambda mm, slice_mm: mm / slice_mm,
         lambda mm, slice_mm: 30,
+        lambda mm, slice_mm: int(mm / slice_mm),
+        lambda mm, slice_mm: int(mm // slice_mm),
+        lambda mm, slice_mm: math.ceil(mm / slice_mm),
+        lambda mm, slice_mm: np.round(mm / slice_mm),
+        lambda mm, slice_mm: round(mm / slice_mm) if slice_mm != 3 else int(mm / slice_mm),
     ],
     "clipped_share": [
         lambda hu, low, high: np.mean(hu > high),
@@ -73,6 +82,9 @@ WRONG = {
         lambda hu, low, high: 100 * np.mean((hu < low) | (hu > high)),
         lambda hu, low, high: np.mean((hu <= low) | (hu >= high)),
         lambda hu, low, high: (hu < low) | (hu > high),
+        lambda hu, low, high: 0.3,
+        lambda hu, low, high: np.mean((hu < -1000) | (hu > 400)),
+        lambda hu, low, high: np.sum((hu < low) | (hu > high)) / 10,
     ],
     "leaking_patients": [
         lambda train, test: sorted(set(train) & set(test)),
@@ -175,7 +187,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_solution_passes(name, capsys):
-    check(solutions()[name])
+    check(solution(name))
     assert capsys.readouterr().out == f"{name}: right.\n"
 
 
@@ -202,6 +214,20 @@ def test_undone_and_broken_answers_do_not_stop_a_notebook(capsys):
         broken.__name__ = "apply_window"
         check(broken)
         assert "not right yet" in capsys.readouterr().out
+
+
+def test_a_lesson_goes_on_with_the_learners_function_where_it_is_right():
+    def volume_ml(mask, spacing):
+        raise NotImplementedError
+
+    right = solution("volume_ml")
+    assert right_or(volume_ml, right) is right
+    wrong = WRONG["volume_ml"][0]
+    wrong.__name__ = "volume_ml"
+    assert right_or(wrong, right) is right
+    assert right_or(right, wrong) is right
+    with pytest.raises(KeyError):
+        solution("no_such_exercise")
 
 
 def test_every_exercise_is_asked_in_its_notebook():

@@ -84,6 +84,7 @@ def test_no_notebook_needs_more_than_six_lines_to_import_the_package():
     [
         ("import lungseg_helpers.cli", {"torch", "pydicom", "SimpleITK"}),
         ("import lungseg_helpers; lungseg_helpers.dice", {"torch", "pydicom", "SimpleITK"}),
+        ("from lungseg_helpers import check, prepare, right_or, show_figure, split_patients", {"torch", "tensorboard"}),
         # nibabel looks for pydicom itself
         ("from lungseg_helpers import evaluate_pairs, read_scan", {"torch", "highdicom", "SimpleITK"}),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from lungseg_helpers.errors import SourceError
 from lungseg_helpers.phantom.dataset import write_dataset
-from lungseg_helpers.video import first_film as module
+from lungseg_helpers.sources import first_patient as module
 from lungseg_helpers.video.first_film import first_film
 
 MATRIX = 128

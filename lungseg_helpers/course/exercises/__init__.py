@@ -5,42 +5,43 @@ The hint names the likely mistake, found by comparing with what that mistake wou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 
-from .data import apply_window, border_value, clipped_share, leaking_patients, sampling_weights, slices_for, volume_ml
-from .evaluation import choose_threshold, count_found, patient_dice
-from .recipes import fair_steps, larger_than_luck
-from .training import (
-    conv_parameters,
-    decoder_stage,
-    double_conv,
-    same_cut,
-    soft_dice,
-    steepest_rate,
-    stop_epoch,
-)
-
-CHECKS: dict[str, Callable[[Callable], str | None]] = {
-    check.__name__: check
-    for check in (
-        volume_ml,
-        apply_window,
-        slices_for,
-        clipped_share,
-        leaking_patients,
-        border_value,
-        sampling_weights,
-        conv_parameters,
-        double_conv,
-        decoder_stage,
-        same_cut,
-        soft_dice,
-        steepest_rate,
-        stop_epoch,
-        patient_dice,
-        count_found,
-        choose_threshold,
-        fair_steps,
-        larger_than_luck,
-    )
+_MODULES = {
+    "scans": ("to_hu", "volume_ml", "apply_window", "slices_for", "clipped_share"),
+    "data": ("leaking_patients", "border_value", "sampling_weights"),
+    "training": (
+        "conv_parameters",
+        "double_conv",
+        "decoder_stage",
+        "same_cut",
+        "soft_dice",
+        "steepest_rate",
+        "stop_epoch",
+    ),
+    "evaluation": ("patient_dice", "count_found", "choose_threshold"),
+    "recipes": ("fair_steps", "larger_than_luck"),
 }
+"""The exercises in the order of the notebooks, by the module that holds their checks."""
+
+
+class _Checks(Mapping):
+    """Checks by name, each imported when it is first asked for: those of networks load torch, and 01 needs none."""
+
+    _homes = {name: module for module, names in _MODULES.items() for name in names}  # noqa: RUF012
+
+    def __getitem__(self, name: str) -> Callable[[Callable], str | None]:
+        return getattr(import_module(f".{self._homes[name]}", __name__), name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._homes)
+
+    def __len__(self) -> int:
+        return len(self._homes)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._homes
+
+
+CHECKS: Mapping[str, Callable[[Callable], str | None]] = _Checks()

@@ -1,0 +1,42 @@
+"""What a figure becomes in a notebook: fewer bytes, the same picture, colours that are rare kept, and its words."""
+
+import base64
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image
+
+from lungseg_helpers.course import show
+from lungseg_helpers.course.pictures import COLOURS, GREYS, small_png
+
+
+def noisy_figure():
+    figure, ax = plt.subplots(figsize=(4, 3))
+    ax.imshow(np.random.default_rng(0).normal(size=(200, 200)), cmap="gray")
+    ax.plot([50, 60, 60, 50, 50], [50, 50, 60, 60, 50], color="#56B4E9")
+    return figure
+
+
+def test_a_noisy_slice_takes_half_of_the_bytes_and_keeps_a_thin_outline():
+    figure, whole = noisy_figure(), io.BytesIO()
+    figure.savefig(whole, format="png", bbox_inches="tight")
+    kept = small_png(figure)
+    assert len(kept) < 0.5 * whole.tell()
+    before, after = (np.asarray(Image.open(png).convert("RGB")).astype(int) for png in (whole, io.BytesIO(kept)))
+    assert before.shape == after.shape and len(np.unique(after.reshape(-1, 3), axis=0)) <= GREYS + COLOURS
+    grey = np.ptp(before, axis=2) < 10
+    assert np.abs(before - after)[grey].max() <= 8
+    outlined = np.abs(before - [0x56, 0xB4, 0xE9]).max(axis=2) < 8
+    assert outlined.sum() > 50 and np.abs(before - after)[outlined].max() < 24
+
+
+def test_a_shown_figure_carries_its_words_and_is_closed(monkeypatch):
+    shown = []
+    monkeypatch.setattr(show, "display", lambda data, metadata, raw: shown.append((data, metadata)))
+    figure = noisy_figure()
+    show.show_figure("Noise with a small square.", figure)
+    ((data, metadata),) = shown
+    assert metadata["image/png"]["alt"] == "Noise with a small square."
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).format == "PNG"
+    assert data["text/plain"] == repr(figure) and not plt.fignum_exists(figure.number)
