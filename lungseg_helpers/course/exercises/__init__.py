@@ -9,16 +9,9 @@ from collections.abc import Callable
 
 from .data import apply_window, border_value, clipped_share, leaking_patients, sampling_weights, slices_for, volume_ml
 from .evaluation import choose_threshold, count_found, patient_dice
+from .network import conv_parameters, decoder_stage, double_conv, receptive_field, same_cut, unet_forward
 from .recipes import fair_steps, larger_than_luck
-from .training import (
-    conv_parameters,
-    decoder_stage,
-    double_conv,
-    same_cut,
-    soft_dice,
-    steepest_rate,
-    stop_epoch,
-)
+from .training import soft_dice, steepest_rate, stop_epoch
 
 CHECKS: dict[str, Callable[[Callable], str | None]] = {
     check.__name__: check
@@ -34,6 +27,8 @@ CHECKS: dict[str, Callable[[Callable], str | None]] = {
         double_conv,
         decoder_stage,
         same_cut,
+        unet_forward,
+        receptive_field,
         soft_dice,
         steepest_rate,
         stop_epoch,
