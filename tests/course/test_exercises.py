@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from lungseg_helpers.course.exercises import CHECKS
-from lungseg_helpers.course.exercises.network import measured_field
+from lungseg_helpers.course.network import measured_field
 from lungseg_helpers.course.show import check, right_or, show_source
 from lungseg_helpers.dataset.split import split_patients
 from lungseg_helpers.paths import ROOT
-from lungseg_helpers.unet import DoubleConv, UNet
+from lungseg_helpers.unet import DoubleConv
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -39,9 +39,7 @@ def _steps(inputs, outputs, bias=False, padding=1):
 class Stage(nn.Module):
     """A decoder stage with a mistake."""
 
-    def __init__(
-        self, inputs, skips, outputs, bias=False, turned=False, added=False, mode="bilinear", corners=None
-    ):
+    def __init__(self, inputs, skips, outputs, bias=False, turned=False, added=False, mode="bilinear", corners=None):
         super().__init__()
         self.reduce = nn.Conv2d(inputs, skips, 1, bias=bias)
         self.conv = DoubleConv(skips if added else 2 * skips, outputs)

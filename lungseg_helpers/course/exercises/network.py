@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...unet import DecoderStage, DoubleConv, UNet
+from ..network import field_on_paper
 
 
 def conv_parameters(answer: Callable) -> str | None:
@@ -150,7 +150,7 @@ def receptive_field(answer: Callable) -> str | None:
     cases += [(rng.choice([1, 2, 3, 5, 7], n).tolist(), rng.choice([1, 2, 3], n).tolist()) for n in (3, 4, 5, 6)]
     cases += [([3, 2, 3, 2, 3], [1, 2, 1, 0.5, 1])]
     for kernels, strides in cases:
-        given, right = float(answer(kernels, strides)), _field(kernels, strides)
+        given, right = float(answer(kernels, strides)), field_on_paper(kernels, strides)
         if math.isclose(given, right):
             continue
         more = [kernel - 1 for kernel in kernels]
@@ -165,34 +165,3 @@ def receptive_field(answer: Callable) -> str | None:
             return "Kernels overlap: a second 3 × 3 adds one pixel on either side, so two of them see 5."
         return f"Kernels {kernels} with strides {strides} see {right:g} pixels across; yours says {given:g}."
     return None
-
-
-def _field(kernels: Sequence[int], strides: Sequence[float]) -> float:
-    """The receptive field in pixels, layer by layer (Araujo, Norris and Sim, Distill 2019, eq. 2)."""
-    field, step = 1.0, 1.0
-    for kernel, stride in zip(kernels, strides, strict=True):
-        field += (kernel - 1) * step
-        step *= stride
-    return field
-
-
-def measured_field(kernels: Sequence[int], strides: Sequence[float]) -> float:
-    """Return how many input pixels in a row change an output pixel, by trying it: the mean of 16 neighbours.
-
-    ``kernels`` and ``strides`` are those of the layers, first to last; a stride of 0.5 is a bilinear upsampling that
-    doubles, whatever its kernel is said to be. All weights are 1, so that nothing cancels. After an upsampling
-    neighbours see fewer or more pixels, as they lie on the coarse grid.
-    """
-    size = 4 * math.ceil(_field(kernels, strides)) + 32 * math.ceil(math.prod(strides))
-    x = line = torch.ones(1, 1, size, dtype=torch.float64, requires_grad=True)
-    for kernel, stride in zip(kernels, strides, strict=True):
-        if stride < 1:
-            x = F.interpolate(x, scale_factor=1 / stride, mode="linear", align_corners=False)
-        else:
-            x = F.conv1d(x, torch.ones(1, 1, kernel, dtype=x.dtype), stride=int(stride))
-    seen = []
-    for place in range(x.shape[2] // 2 - 8, x.shape[2] // 2 + 8):
-        (gradient,) = torch.autograd.grad(x[0, 0, place], line, retain_graph=True)
-        touched = torch.nonzero(gradient[0, 0])
-        seen.append(int(touched.max() - touched.min()) + 1)
-    return sum(seen) / len(seen)

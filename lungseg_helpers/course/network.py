@@ -1,9 +1,13 @@
-"""A drawing of a U-Net, with the shapes that its own stages answer."""
+"""What notebook 03 draws and measures of a network: its stages, and how far one pixel of its answer sees."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -40,7 +44,7 @@ def stage_shapes(network: nn.Module, images: Tensor) -> dict[str, tuple[int, int
 
 
 def draw_unet(network: nn.Module, images: Tensor) -> Figure:
-    """Draw what a U-Net makes of ``images`` (N, C, H, W): a box for each stage, as high as its rows, wide as its channels.
+    """Draw what a U-Net makes of ``images`` (N, C, H, W): one box per stage, by rows and channels.
 
     ``network`` is as in :func:`stage_shapes`. Each row of the drawing is a resolution.
     """
@@ -94,3 +98,37 @@ def _arrows(ax: Axes, places: dict[str, tuple[float, float, float, float]], dept
             ax.plot([], [], color=colour, linestyle=line, label=label)
         style = {"arrowstyle": "-|>", "color": colour, "linestyle": line, "linewidth": 1.6}
         ax.annotate("", end_at, start_at, arrowprops=style)
+
+
+def field_on_paper(kernels: Sequence[int], strides: Sequence[float]) -> float:
+    """Return the receptive field in pixels of layers with ``kernels`` and ``strides``, first to last.
+
+    After Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019, eq. 2.
+    """
+    field, step = 1.0, 1.0
+    for kernel, stride in zip(kernels, strides, strict=True):
+        field += (kernel - 1) * step
+        step *= stride
+    return field
+
+
+def measured_field(kernels: Sequence[int], strides: Sequence[float]) -> float:
+    """Return how many input pixels in a row change an output pixel, by trying it: the mean of 16 neighbours.
+
+    ``kernels`` and ``strides`` are those of the layers, first to last; a stride of 0.5 is a bilinear upsampling that
+    doubles, whatever its kernel is said to be. All weights are 1, so that nothing cancels. After an upsampling
+    neighbours see fewer or more pixels, as they lie on the coarse grid.
+    """
+    size = 4 * math.ceil(field_on_paper(kernels, strides)) + 32 * math.ceil(math.prod(strides))
+    x = line = torch.ones(1, 1, size, dtype=torch.float64, requires_grad=True)
+    for kernel, stride in zip(kernels, strides, strict=True):
+        if stride < 1:
+            x = F.interpolate(x, scale_factor=1 / stride, mode="linear", align_corners=False)
+        else:
+            x = F.conv1d(x, torch.ones(1, 1, kernel, dtype=x.dtype), stride=int(stride))
+    seen = []
+    for place in range(x.shape[2] // 2 - 8, x.shape[2] // 2 + 8):
+        (gradient,) = torch.autograd.grad(x[0, 0, place], line, retain_graph=True)
+        touched = torch.nonzero(gradient[0, 0])
+        seen.append(int(touched.max() - touched.min()) + 1)
+    return sum(seen) / len(seen)
