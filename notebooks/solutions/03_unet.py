@@ -31,3 +31,21 @@ class decoder_stage(nn.Module):
 
 def same_cut(probability):
     return math.log(probability / (1 - probability))
+
+
+def unet_forward(self, x):
+    features = [self.encoder[0](x)]
+    for stage in self.encoder[1:]:
+        features.append(stage(self.pool(features[-1])))
+    deep = features.pop()
+    for stage in self.decoder:
+        deep = stage(deep, features.pop())
+    return self.head(deep)
+
+
+def receptive_field(kernels, strides):
+    field, step = 1, 1
+    for kernel, stride in zip(kernels, strides, strict=True):
+        field += (kernel - 1) * step
+        step *= stride
+    return field

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lungseg_helpers.course.exercises import CHECKS
+from lungseg_helpers.course.network import measured_field
 from lungseg_helpers.course.show import check, right_or, show_source
 from lungseg_helpers.course.solutions import solution
 from lungseg_helpers.dataset.split import split_patients
@@ -27,15 +28,39 @@ def _steps(inputs, outputs, bias=False, padding=1):
 class Stage(nn.Module):
     """A decoder stage with a mistake."""
 
-    def __init__(self, inputs, skips, outputs, bias=False, turned=False, mode="bilinear"):
+    def __init__(self, inputs, skips, outputs, bias=False, turned=False, added=False, mode="bilinear", corners=None):
         super().__init__()
         self.reduce = nn.Conv2d(inputs, skips, 1, bias=bias)
-        self.conv = DoubleConv(2 * skips, outputs)
-        self.turned, self.mode = turned, mode
+        self.conv = DoubleConv(skips if added else 2 * skips, outputs)
+        self.turned, self.added, self.mode, self.corners = turned, added, mode, corners
 
     def forward(self, deep, skip):
-        deep = F.interpolate(self.reduce(deep), scale_factor=2, mode=self.mode)
+        deep = F.interpolate(self.reduce(deep), scale_factor=2, mode=self.mode, align_corners=self.corners)
+        if self.added:
+            return self.conv(skip + deep)
         return self.conv(torch.cat([deep, skip] if self.turned else [skip, deep], dim=1))
+
+
+def _up(network, x, pool=None, order=-1, first=False, deepest=False):
+    """The way through a U-Net with a mistake: another pooling, skips from another end, a needless step."""
+    pool, skips = pool or network.pool, []
+    for number, stage in enumerate(network.encoder):
+        x = stage(pool(x) if number or first else x)
+        skips.append(x)
+    x = skips.pop()
+    skips += [x] if deepest else []
+    for stage in network.decoder:
+        x = stage(x, skips.pop(order))
+    return x
+
+
+def _field(kernels, strides, begin=1, own=False):
+    field, step = begin, 1
+    for kernel, stride in zip(kernels, strides, strict=True):
+        step *= stride if own else 1
+        field += (kernel - 1) * step
+        step *= 1 if own else stride
+    return field
 
 
 WRONG = {
@@ -108,6 +133,11 @@ WRONG = {
         lambda inputs, outputs, size: inputs * outputs * size**2,
         lambda inputs, outputs, size: inputs * outputs * size + outputs,
         lambda inputs, outputs, size: inputs * outputs * size**2 + inputs,
+        lambda inputs, outputs, size: inputs * outputs * size**2 + 1,
+        lambda inputs, outputs, size: outputs * size**2 + outputs,
+        lambda inputs, outputs, size: inputs * outputs * 9 + outputs,
+        lambda inputs, outputs, size: inputs * (outputs * size**2 + 1),
+        lambda inputs, outputs, size: 448,
     ],
     "double_conv": [
         lambda inputs, outputs: nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()),
@@ -117,6 +147,14 @@ WRONG = {
         lambda inputs, outputs: nn.Sequential(*_steps(inputs, outputs), *_steps(outputs, outputs)[:2]),
         lambda inputs, outputs: nn.Sequential(*(_steps(inputs, outputs) + _steps(outputs, outputs))[::2]),
         lambda inputs, outputs: [*_steps(inputs, outputs), *_steps(outputs, outputs)],
+        lambda inputs, outputs: nn.Sequential(
+            *(both := [*_steps(inputs, outputs), *_steps(outputs, outputs)])[:1], both[2], both[1], *both[3:]
+        ),
+        lambda inputs, outputs: nn.Sequential(*_steps(inputs, outputs), *_steps(outputs, outputs), nn.Sigmoid()),
+        lambda inputs, outputs: nn.Sequential(
+            *(nn.LeakyReLU(0.1) if isinstance(each, nn.ReLU) else each for each in _steps(inputs, outputs)),
+            *_steps(outputs, outputs),
+        ),
     ],
     "decoder_stage": [
         lambda inputs, skips, outputs: None,
@@ -124,12 +162,44 @@ WRONG = {
         lambda inputs, skips, outputs: Stage(inputs, skips, outputs, turned=True),
         lambda inputs, skips, outputs: Stage(inputs, skips, outputs, mode="nearest"),
         lambda inputs, skips, outputs: DoubleConv(inputs + skips, outputs),
+        lambda inputs, skips, outputs: Stage(inputs, skips, outputs, added=True),
+        lambda inputs, skips, outputs: Stage(inputs, skips, outputs, corners=True),
     ],
     "same_cut": [
         lambda probability: 1 / (1 + math.exp(-probability)),
         lambda probability: probability,
         lambda probability: math.log((1 - probability) / probability),
         lambda probability: 0.5,
+        lambda probability: 0.0,
+        lambda probability: math.log10(probability / (1 - probability)),
+        lambda probability: math.log(probability),
+        lambda probability: 2 * (probability - 0.5),
+        lambda probability: math.log(0.62 / 0.38) if probability == 0.62 else 0,
+    ],
+    "unet_forward": [
+        lambda network, x: network.head(_up(network, x)).sigmoid(),
+        lambda network, x: network.head(_up(network, x)) > 0,
+        lambda network, x: _up(network, x),
+        lambda network, x: network.head(_up(network, x, pool=nn.AvgPool2d(2))),
+        lambda network, x: network.head(_up(network, x, order=0)),
+        lambda network, x: network.head(_up(network, x, first=True)),
+        lambda network, x: network.head(_up(network, x, deepest=True)),
+        lambda network, x: network.head(_up(network, x, pool=nn.Identity())),
+        lambda network, x: network.head(x),
+        lambda network, x: network.head(network.encoder[0](x)),
+        lambda network, x: None,
+    ],
+    "receptive_field": [
+        lambda kernels, strides: 1 + sum(kernel - 1 for kernel in kernels),
+        lambda kernels, strides: _field(kernels, strides, begin=0),
+        lambda kernels, strides: _field(kernels, strides, own=True),
+        lambda kernels, strides: math.prod(kernels),
+        lambda kernels, strides: sum(kernels),
+        lambda kernels, strides: math.prod(strides),
+        lambda kernels, strides: 1 + sum(kernel // 2 for kernel in kernels),
+        lambda kernels, strides: 1 + sum((each - 1) * step for each, step in zip(kernels, strides, strict=True)),
+        lambda kernels, strides: _field(kernels, [max(1, stride) for stride in strides]),
+        lambda kernels, strides: 5,
     ],
     "soft_dice": [
         lambda probability, target: (probability * target).sum() / (probability.sum() + target.sum()),
@@ -228,6 +298,41 @@ def test_a_lesson_goes_on_with_the_learners_function_where_it_is_right():
     assert right_or(right, wrong) is right
     with pytest.raises(KeyError):
         solution("no_such_exercise")
+
+
+def test_what_is_used_next_is_the_learners_own_only_where_it_is_right(capsys):
+    def ours(inputs, outputs, size):
+        return nn.Conv2d(inputs, outputs, size)
+
+    def conv_parameters(inputs, outputs, size):
+        raise NotImplementedError
+
+    assert right_or(conv_parameters, ours) is ours
+    for wrong in WRONG["conv_parameters"]:
+        wrong.__name__ = "conv_parameters"
+        assert right_or(wrong, ours) is ours
+    assert right_or(lambda: 1, ours) is ours, "no exercise has that name"
+    own = solution("conv_parameters")
+    assert right_or(own, ours) is own
+    assert capsys.readouterr().out == ""
+
+
+def test_checks_leave_the_learners_random_numbers_alone():
+    for name in ("double_conv", "decoder_stage", "unet_forward"):
+        torch.manual_seed(5)
+        right_or(solution(name), None)
+        after = torch.rand(1)
+        torch.manual_seed(5)
+        assert torch.equal(after, torch.rand(1)), name
+
+
+def test_receptive_field_measured_and_on_paper_agree():
+    on_paper = solution("receptive_field")
+    down, up = ([3, 3, 2] * 3 + [3, 3], [1, 1, 2] * 3 + [1, 1]), ([2, 3, 3] * 3, [0.5, 1, 1] * 3)
+    whole = down[0] + up[0], down[1] + up[1]
+    for kernels, strides in (down, whole, ([5], [1]), ([3, 1, 5, 2, 7], [2, 1, 3, 1, 2])):
+        assert measured_field(kernels, strides) == on_paper(kernels, strides), (kernels, strides)
+    assert measured_field(*down) == 68 and measured_field(*whole) == 110
 
 
 def test_every_exercise_is_asked_in_its_notebook():

@@ -1,4 +1,4 @@
-"""The checks behind the exercises of notebooks 03 and 04, as in :mod:`~lungseg_helpers.course.exercises`."""
+"""The checks behind the exercises of notebook 04, as in :mod:`~lungseg_helpers.course.exercises`."""
 
 from __future__ import annotations
 
@@ -6,90 +6,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from torch import nn
-
-from ...unet import DecoderStage, DoubleConv
-
-
-def conv_parameters(answer: Callable) -> str | None:
-    """03: how many numbers a 2-D convolution learns."""
-    given = answer(3, 16, 3)
-    if given == 3 * 16 * 3:
-        return "A kernel is two-dimensional: size × size weights, for each pair of channels."
-    if given == 3 * 16 * 9 + 3:
-        return "There is one bias for each output channel, not for each input channel."
-    if given == 3 * 16 * 9:
-        return "Nearly: each output channel also has a bias."
-    if given != 3 * 16 * 9 + 16 or answer(1, 8, 5) != 1 * 8 * 25 + 8:
-        return "Count inputs × outputs × size × size weights, and one bias for each output."
-    return None
-
-
-def double_conv(answer: Callable) -> str | None:
-    """03: the double-conv block, compared with the course's by copied weights."""
-    torch.manual_seed(0)
-    ours, theirs = DoubleConv(3, 4), answer(3, 4)
-    if not isinstance(theirs, nn.Module):
-        return "Return a module: nn.Sequential(...) of the six layers."
-    kinds = [type(layer).__name__ for layer in theirs.modules() if not list(layer.children())]
-    if kinds.count("Conv2d") != 2:
-        return f"The block convolves twice; yours holds {kinds.count('Conv2d')} convolutions."
-    if "ReLU" not in kinds or "BatchNorm2d" not in kinds:
-        return "Each convolution is followed by BatchNorm2d and ReLU."
-    return _same_by_copied_weights(ours, theirs, torch.randn(2, 3, 12, 10))
-
-
-def decoder_stage(answer: Callable) -> str | None:
-    """03: a decoder stage, compared with the course's by copied weights."""
-    torch.manual_seed(0)
-    ours, theirs = DecoderStage(8, 4, 4), answer(8, 4, 4)
-    if not isinstance(theirs, nn.Module):
-        return "Return a module whose forward takes (deep, skip)."
-    return _same_by_copied_weights(ours, theirs, torch.randn(2, 8, 6, 5), torch.randn(2, 4, 12, 10))
-
-
-def _same_by_copied_weights(ours: nn.Module, theirs: nn.Module, *inputs: torch.Tensor) -> str | None:
-    """Give ``theirs`` the weights of ``ours``, in order, and compare what the two make of ``inputs``."""
-    mine, yours = list(ours.parameters()), list(theirs.parameters())
-    if len(yours) > len(mine):
-        return (
-            f"Yours learns {len(yours)} tensors, ours {len(mine)}: a bias before a normalisation is subtracted again, "
-            "so leave it out (bias=False)."
-        )
-    if len(yours) < len(mine):
-        return f"Yours learns {len(yours)} tensors, ours {len(mine)}: a layer is missing."
-    for number, (one, two) in enumerate(zip(mine, yours, strict=True)):
-        if one.shape != two.shape:
-            return (
-                f"Learned tensor {number + 1} has shape {tuple(two.shape)}, ours {tuple(one.shape)}: "
-                "mind the channels of each layer, and make the layers in the order in which they are used."
-            )
-    with torch.no_grad():
-        for one, two in zip(mine, yours, strict=True):
-            two.copy_(one)
-    expected, given = ours.train()(*inputs), theirs.train()(*inputs)
-    if given.shape != expected.shape:
-        return f"The result has shape {tuple(given.shape)}, ours {tuple(expected.shape)}: padding=1 keeps the size."
-    if (given < 0).any():
-        return "Some results are below 0: the last layer is a ReLU."
-    if not torch.allclose(given, expected, atol=1e-5):
-        return "With our weights in it, the result is another: look at the order of the layers and of what is joined."
-    return None
-
-
-def same_cut(answer: Callable) -> str | None:
-    """03: the logit at which a probability threshold cuts."""
-    given = float(answer(0.62))
-    if math.isclose(given, 1 / (1 + math.exp(-0.62)), abs_tol=1e-6):
-        return "That is the sigmoid, from logit to probability; the way back is asked for."
-    if math.isclose(given, 0.62):
-        return "A logit is no probability: solve p = 1 / (1 + exp(-logit)) for the logit."
-    if math.isclose(given, -math.log(0.62 / 0.38), abs_tol=1e-6):
-        return "The sign is turned: a probability above one half belongs to a logit above 0."
-    if not math.isclose(given, math.log(0.62 / 0.38), abs_tol=1e-6) or abs(float(answer(0.5))) > 1e-9:
-        return f"p = 0.62 is cut at the logit {math.log(0.62 / 0.38):.2f}, and p = 0.5 at 0; yours says {given:.2f}."
-    return None
 
 
 def soft_dice(answer: Callable) -> str | None:
