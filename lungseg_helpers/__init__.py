@@ -31,9 +31,11 @@ HOMES = {
     "check": "course.show",
     "show_source": "course.show",
     "show_table": "course.show",
+    "solution": "course.solutions",
     # 01: from a scan to a stack of slices
     "ensure_dataset": "sources.datasets",
     "find_cases": "sources.datasets",
+    "first_patient": "sources.first_patient",
     "read_scan": "scans.scan",
     "oriented": "scans.orientation",
     "open_view": "scans.view",

@@ -65,15 +65,27 @@ def check(answer: Callable[..., Any]) -> None:
     The function is recognised by its name. Prints one line and never raises for a wrong
     answer, so that a notebook runs from top to bottom with its exercises undone.
     """
+    print(_verdict(answer)[1])
+
+
+def right_or(answer: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the learner's ``answer`` if :func:`check` finds it right, else ``ours``, which does the same.
+
+    So what a learner wrote is used in the next cell, and a notebook runs on where it is not written yet. Prints
+    nothing: the check has spoken.
+    """
+    return answer if _verdict(answer)[0] else ours
+
+
+def _verdict(answer: Callable[..., Any]) -> tuple[bool, str]:
+    """Whether an exercise's function is right, and the line that says so."""
     name = answer.__name__
     if name not in CHECKS:
-        print(f"there is no exercise called {name}; keep the name that the stub has")
-        return
+        return False, f"there is no exercise called {name}; keep the name that the stub has"
     try:
         hint = CHECKS[name](answer)
     except NotImplementedError:
-        print(f"{name}: not yet. Replace the line that raises NotImplementedError.")
+        return False, f"{name}: not yet. Replace the line that raises NotImplementedError."
     except Exception as error:  # whatever a learner's code raises is an answer, not a failure of the notebook
-        print(f"{name}: not right yet. It raised {type(error).__name__}: {error}")
-    else:
-        print(f"{name}: right." if hint is None else f"{name}: not right yet. {hint}")
+        return False, f"{name}: not right yet. It raised {type(error).__name__}: {error}"
+    return hint is None, f"{name}: right." if hint is None else f"{name}: not right yet. {hint}"

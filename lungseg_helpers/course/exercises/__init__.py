@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .data import apply_window, border_value, clipped_share, leaking_patients, sampling_weights, slices_for, volume_ml
+from .batches import border_value, leaking_patients, move_both, sampling_weights
+from .data import apply_window, clipped_share, slices_for, volume_ml
 from .evaluation import choose_threshold, count_found, patient_dice
 from .recipes import fair_steps, larger_than_luck
 from .training import (
@@ -28,6 +29,7 @@ CHECKS: dict[str, Callable[[Callable], str | None]] = {
         slices_for,
         clipped_share,
         leaking_patients,
+        move_both,
         border_value,
         sampling_weights,
         conv_parameters,
