@@ -34,8 +34,8 @@ class Augmentation:
 
     - ``scale`` (factor): small and large patients; ``rotate_deg`` (up to, either way) and ``shift``
       (up to, share of the patch): how they lie on the table.
-    - ``flip_left_right`` (probability): a tumour is as likely in either lung. There is no flip of
-      front and back: no patient has the spine in front.
+    - ``flip_left_right`` (probability): a tumour looks alike in both lungs, though more of them, about 60 %, are
+      on the right. The heart's side is the price. There is no flip of front and back: nobody has the spine in front.
     - ``elastic_…``: bodies bend. ``alpha`` is the strength and ``sigma`` the smoothness of the bend
       in pixels; so smooth and weak that tissue is never torn.
     - ``brightness`` and ``contrast`` (up to, of the input's range): scanners' calibration, contrast

@@ -3,7 +3,7 @@
 All moves of one variation (mirror, scale, turn, shift, bend) become a single map: for each pixel
 of the patch, the place in the slice that it is taken from. Image and mask follow the same map, so
 they cannot part, and each is sampled once instead of once a move. :func:`make_augmenter` is the
-same in imgaug, step by step: what notebook 02 teaches with, and what tests hold the map's moves
+same in imgaug, step by step, as notebook 02 builds it: what tests hold the map's moves
 against.
 """
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import map_coordinates
 from torch import nn
 
 from lungseg_helpers.course.exercises import CHECKS
@@ -61,6 +62,17 @@ def _field(kernels, strides, begin=1, own=False):
         field += (kernel - 1) * step
         step *= 1 if own else stride
     return field
+
+
+def _moved(image=lambda array: array, order=1, cval=None, turned=False, mask_order=0, mask_cval=0, mask_turned=False):
+    """Return a ``move_both`` with the mistakes that are asked for."""
+
+    def move_both(array, mask, places, air):
+        maps = [places[::-1] if each else places for each in (turned, mask_turned)]
+        moved = map_coordinates(image(array), maps[0], order=order, cval=air if cval is None else cval)
+        return moved, map_coordinates(mask, maps[1], order=mask_order, cval=air if mask_cval is None else mask_cval)
+
+    return move_both
 
 
 WRONG = {
@@ -117,17 +129,47 @@ WRONG = {
         lambda train, test: sorted({name.split("/")[0] for name in [*train, *test]}),
         lambda train, test: sorted(a.split("/")[0] for a in train if any(a[:8] == b[:8] for b in test)),
         lambda train, test: sorted(name for name in train if name[:8] in {each[:8] for each in test}),
+        lambda train, test: list({name.split("/")[0]: 0 for name in test if any(name[:3] == a[:3] for a in train)}),
+        lambda train, test: [],
+    ],
+    "move_both": [
+        lambda image, mask, places, air: (image, mask),
+        lambda image, mask, places, air: _moved()(image, mask, places, air)[0],
+        lambda image, mask, places, air: (_moved()(image, mask, places, air)[0], mask),
+        lambda image, mask, places, air: (image, _moved()(image, mask, places, air)[1]),
+        lambda image, mask, places, air: _moved()(image, mask, places, air)[::-1],
+        lambda image, mask, places, air: _moved()(image, mask > 0, places, air),
+        _moved(order=0),
+        _moved(order=3),
+        _moved(cval=0),
+        _moved(cval=-1000),
+        _moved(turned=True, mask_turned=True),
+        _moved(mask_turned=True),
+        _moved(mask_order=1),
+        _moved(mask_order=3),
+        _moved(mask_cval=None),
+        _moved(image=lambda array: array[::-1]),
+        _moved(image=lambda array: array.clip(-700)),
     ],
     "border_value": [
         lambda low, high, shift, scale: 0,
         lambda low, high, shift, scale: (-1024 - shift) / scale,
         lambda low, high, shift, scale: max(-1024, low),
         lambda low, high, shift, scale: -1024 / 3071 if scale == 3071 else 0,
+        lambda low, high, shift, scale: {3071: -1024 / 3071, 1400: 0, 1500: 326 / 1500}.get(scale, 0),
+        lambda low, high, shift, scale: (low - shift) / scale,
+        lambda low, high, shift, scale: (max(-1024, low) - shift) / scale,
+        lambda low, high, shift, scale: (max(-1024, low) + shift) / scale,
     ],
     "sampling_weights": [
         lambda flags: np.ones(len(flags)),
         lambda flags: np.where(flags, 1.0, 0.0),
         lambda flags: np.where(flags, 2.0, 1.0),
+        lambda flags: np.where(flags, 9.0, 1.0),
+        lambda flags: np.where(flags, len(flags) / flags.sum(), 1.0),
+        lambda flags: np.where(flags, (~flags).sum(), flags.sum() + 1.0),
+        lambda flags: np.where(flags, 0.5, 0.5 / (~flags).sum()),
+        lambda flags: np.where(flags, np.cumsum(flags) / np.cumsum(flags)[flags].sum(), 1 / (~flags).sum()),
     ],
     "conv_parameters": [
         lambda inputs, outputs, size: inputs * outputs * size**2,

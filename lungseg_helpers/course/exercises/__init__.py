@@ -10,7 +10,7 @@ from importlib import import_module
 
 _MODULES = {
     "scans": ("to_hu", "volume_ml", "apply_window", "slices_for", "clipped_share"),
-    "data": ("leaking_patients", "border_value", "sampling_weights"),
+    "batches": ("leaking_patients", "move_both", "border_value", "sampling_weights"),
     "network": ("conv_parameters", "double_conv", "decoder_stage", "same_cut", "unet_forward", "receptive_field"),
     "training": ("soft_dice", "steepest_rate", "stop_epoch"),
     "evaluation": ("patient_dice", "count_found", "choose_threshold"),
