@@ -18,7 +18,7 @@ BLUE, ORANGE, GREEN = "#56B4E9", "#D55E00", "#009E73"
 
 
 def stage_shapes(network: nn.Module, images: Tensor) -> dict[str, tuple[int, int, int]]:
-    """Return the shape (channels, rows, columns) that each stage answers to ``images`` (N, C, H, W), by its name.
+    """Return the shape (channels, rows, columns) that each stage makes of ``images`` (N, C, H, W), by its name.
 
     ``network`` has ``encoder`` (finest first), ``decoder`` (deepest first) and ``head``, as
     :class:`~lungseg_helpers.unet.UNet` has. The shapes are heard by hooks, from the network itself.
@@ -70,7 +70,7 @@ def draw_unet(network: nn.Module, images: Tensor) -> Figure:
             ax.text(x + away, -level, text, ha=align, va="center", fontsize=9)
     _arrows(ax, places, depth)
     ax.set(xlim=(-depth - 1.4, depth + 1.4), ylim=(0.4 - depth, 0.75))
-    ax.set_title("A U-Net: channels × rows × columns of what each stage answers", fontsize=11)
+    ax.set_title("A U-Net: channels × rows × columns of what each stage puts out", fontsize=11)
     ax.legend(loc="lower left", fontsize=9, frameon=False)
     ax.set_axis_off()
     return figure

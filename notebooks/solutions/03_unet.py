@@ -1,4 +1,13 @@
-"""Solutions to the exercises of 03_unet.ipynb."""
+"""Solutions to the exercises of 03_unet.ipynb.
+
+The questions at its end:
+
+1. The field about doubles, the new deepest stage holds more weights than all others together, and a nodule of 5 mm is
+   an eighth of a pixel there: only the skips still know it.
+2. Batch normalisation then uses the statistics of that one slice, and every slice is shifted by its own content.
+   Evaluation mode uses the averages that were kept during training.
+3. The same two networks with other seeds, on the same patients, patient by patient: 0.3 mm may be a seed's luck.
+"""
 
 import math
 

@@ -29,21 +29,25 @@ def _steps(inputs, outputs, bias=False, padding=1):
 class Stage(nn.Module):
     """A decoder stage with a mistake."""
 
-    def __init__(self, inputs, skips, outputs, bias=False, turned=False, added=False, mode="bilinear", corners=None):
+    def __init__(
+        self, inputs, skips, outputs, bias=False, turned=False, added=False, mode="bilinear", corners=None, size=None
+    ):
         super().__init__()
+        self.size = size
         self.reduce = nn.Conv2d(inputs, skips, 1, bias=bias)
         self.conv = DoubleConv(skips if added else 2 * skips, outputs)
         self.turned, self.added, self.mode, self.corners = turned, added, mode, corners
 
     def forward(self, deep, skip):
-        deep = F.interpolate(self.reduce(deep), scale_factor=2, mode=self.mode, align_corners=self.corners)
+        size = self.size or [2 * length for length in deep.shape[2:]]
+        deep = F.interpolate(self.reduce(deep), size, mode=self.mode, align_corners=self.corners)
         if self.added:
             return self.conv(skip + deep)
         return self.conv(torch.cat([deep, skip] if self.turned else [skip, deep], dim=1))
 
 
-def _up(network, x, pool=None, order=-1, first=False, deepest=False):
-    """The way through a U-Net with a mistake: another pooling, skips from another end, a needless step."""
+def _up(network, x, pool=None, order=-1, first=False, deepest=False, call=lambda stage, deep, skip: stage(deep, skip)):
+    """The way through a U-Net with a mistake: another pooling, skips from another end, a needless step, past hooks."""
     pool, skips = pool or network.pool, []
     for number, stage in enumerate(network.encoder):
         x = stage(pool(x) if number or first else x)
@@ -51,7 +55,7 @@ def _up(network, x, pool=None, order=-1, first=False, deepest=False):
     x = skips.pop()
     skips += [x] if deepest else []
     for stage in network.decoder:
-        x = stage(x, skips.pop(order))
+        x = call(stage, x, skips.pop(order))
     return x
 
 
@@ -206,6 +210,7 @@ WRONG = {
         lambda inputs, skips, outputs: DoubleConv(inputs + skips, outputs),
         lambda inputs, skips, outputs: Stage(inputs, skips, outputs, added=True),
         lambda inputs, skips, outputs: Stage(inputs, skips, outputs, corners=True),
+        lambda inputs, skips, outputs: Stage(inputs, skips, outputs, size=(12, 10)),
     ],
     "same_cut": [
         lambda probability: 1 / (1 + math.exp(-probability)),
@@ -227,6 +232,8 @@ WRONG = {
         lambda network, x: network.head(_up(network, x, first=True)),
         lambda network, x: network.head(_up(network, x, deepest=True)),
         lambda network, x: network.head(_up(network, x, pool=nn.Identity())),
+        lambda network, x: network.head(_up(network, x, call=lambda stage, d, s: stage(deep=d, skip=s))),
+        lambda network, x: network.head(_up(network, x, call=lambda stage, d, s: stage.forward(d, s))),
         lambda network, x: network.head(x),
         lambda network, x: network.head(network.encoder[0](x)),
         lambda network, x: None,

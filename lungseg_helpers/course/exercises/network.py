@@ -60,7 +60,15 @@ def decoder_stage(answer: Callable) -> str | None:
         ours, theirs = DecoderStage(8, 3, 5), answer(8, 3, 5)
         if not isinstance(theirs, nn.Module):
             return "Return a module whose forward takes (deep, skip)."
-        return _same_by_copied_weights(ours, theirs, torch.randn(2, 8, 6, 5), torch.randn(2, 3, 12, 10))
+        hint = _same_by_copied_weights(ours, theirs, torch.randn(2, 8, 6, 5), torch.randn(2, 3, 12, 10))
+        if hint and hint.startswith("With our weights"):
+            return f"{hint} Is it bilinear, without align_corners, and does the skip come first in torch.cat?"
+        if hint:
+            return hint
+        deep, skip = torch.randn(2, 8, 4, 8), torch.randn(2, 3, 8, 16)
+        if theirs(deep, skip).shape != ours(deep, skip).shape:
+            return "It works for one size alone: double whatever size comes in, scale_factor=2."
+        return None
 
 
 def _same_by_copied_weights(ours: nn.Module, theirs: nn.Module, *inputs: Tensor) -> str | None:
@@ -120,7 +128,13 @@ def unet_forward(answer: Callable) -> str | None:
         torch.manual_seed(0)
         # equal widths, so that skips in the wrong order are wrong in their numbers and not only in their shapes
         network, x = UNet(2, (4, 4, 4, 4)).eval(), torch.randn(2, 2, 24, 16)
-        expected, given = network(x), answer(network, x)
+        expected, heard = network(x), []
+        hooks = [
+            stage.register_forward_pre_hook(lambda _, inputs: heard.append(len(inputs))) for stage in network.decoder
+        ]
+        given = answer(network, x)
+        for hook in hooks:
+            hook.remove()
         if not isinstance(given, Tensor):
             return "Return the logits, a tensor: the head's answer to the last decoder stage."
         if given.shape[1] != 1:
@@ -130,6 +144,8 @@ def unet_forward(answer: Callable) -> str | None:
                 f"From {tuple(x.shape)} yours makes {tuple(given.shape)}, which should be {tuple(expected.shape)}: "
                 "halve before each encoder stage but the first, and pass every decoder stage once."
             )
+        if any(count != 2 for count in heard) or (not heard and torch.equal(given, expected)):
+            return "Call each decoder stage as stage(deep, skip), without names and not by its .forward: hooks listen."
         if torch.allclose(given, expected.sigmoid(), atol=1e-6):
             return "Those are probabilities: leave the sigmoid out, logits are asked for."
         network.pool = nn.AvgPool2d(2)
