@@ -1,8 +1,8 @@
 """Solutions to the exercises of 02_dataset_and_augmentation.ipynb, and answers to its questions.
 
 1. Forty: the split is of patients. Both scans of a patient go to the same group, or the test knows its patients.
-2. No patient lies on the table like that: the spine is never in front. The network spends its few weights on chests
-   that do not exist. A variation must be one that a scan could have.
+2. In pictures turned by the affine the spine is never in front, even if the patient lay face down. The network spends
+   its few weights on chests that do not exist. A variation must be one that a scan could have.
 3. That half of what it sees holds tumour. It will say "tumour" too often on whole scans: false components, and
    probabilities that are too high. So thresholds are chosen on validation patients, with every slice drawn once (05).
 """

@@ -68,13 +68,23 @@ def _field(kernels, strides, begin=1, own=False):
     return field
 
 
-def _moved(image=lambda array: array, order=1, cval=None, turned=False, mask_order=0, mask_cval=0, mask_turned=False):
+def _moved(
+    image=lambda array: array,
+    order=1,
+    cval=None,
+    turned=False,
+    mask_order=0,
+    mask_cval=0,
+    mask_turned=False,
+    mask_mode="constant",
+):
     """Return a ``move_both`` with the mistakes that are asked for."""
 
     def move_both(array, mask, places, air):
         maps = [places[::-1] if each else places for each in (turned, mask_turned)]
         moved = map_coordinates(image(array), maps[0], order=order, cval=air if cval is None else cval)
-        return moved, map_coordinates(mask, maps[1], order=mask_order, cval=air if mask_cval is None else mask_cval)
+        outside = air if mask_cval is None else mask_cval
+        return moved, map_coordinates(mask, maps[1], order=mask_order, mode=mask_mode, cval=outside)
 
     return move_both
 
@@ -152,6 +162,8 @@ WRONG = {
         _moved(mask_order=1),
         _moved(mask_order=3),
         _moved(mask_cval=None),
+        _moved(mask_mode="nearest"),
+        _moved(mask_mode="reflect"),
         _moved(image=lambda array: array[::-1]),
         _moved(image=lambda array: array.clip(-700)),
     ],

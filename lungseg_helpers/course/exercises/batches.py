@@ -17,9 +17,9 @@ def leaking_patients(answer: Callable) -> str | None:
     if not isinstance(given, list):
         return "Return a sorted list: sorted() makes one of a set."
     if given == []:
-        return "The slices differ; do their patients? Compare what stands before the stroke."
+        return "The slices differ; do their patients? Compare what stands before the slash."
     if any("/" in str(name) for name in given):
-        return "Return patients, not slices: what stands before the stroke."
+        return "Return patients, not slices: what stands before the slash."
     if len(given) > len(set(given)):
         return "Each patient once: a set holds nothing twice."
     if set(given) == {"lung_003", "lung_010", "lung_001", "lung_020", "lung_100"}:
@@ -39,6 +39,7 @@ def move_both(answer: Callable) -> str | None:
     mask = np.zeros(image.shape, np.int16)  # signed, so that a wrong filling of air shows
     mask[3:8, 6:15] = 3
     mask[5, 9] = 0
+    mask[12:14, 8:16] = 3  # touches the edge that the map leaves
     rows, columns = np.mgrid[:14, :19].astype(float)
     # sheared and shifted by parts of a pixel, and unlike along rows and columns; the last rows come from outside
     places = np.stack([rows + 0.15 * columns + rng.uniform(0.1, 0.4), columns - 0.2 * rows + rng.uniform(0.1, 0.4)])
@@ -83,6 +84,9 @@ def _mask_hint(mask: np.ndarray, marked: np.ndarray, places: np.ndarray, air: fl
         return "The mask's rows and columns are exchanged: it follows the same map as the image."
     if np.array_equal(marked > 0, right > 0) and not np.array_equal(marked, right):
         return "A label may be more than 1, and is to stay what it was."
+    outside = ((places < -0.5) | (places > np.array(mask.shape)[:, None, None] - 0.5)).any(axis=0)
+    if marked[outside].any():
+        return "What comes into the mask from outside is 0: mode='constant', cval=0."
     if not np.array_equal(marked, right):
         return (
             f"{np.count_nonzero(marked != right)} pixels of the mask differ from the nearest pixel at the map's places."
