@@ -89,6 +89,12 @@ def _moved(
     return move_both
 
 
+def _window_in_place(hu, level, width):
+    low, high = level - width / 2, level + width / 2
+    hu[hu < low], hu[hu > high] = low, high
+    return (hu - low) / width
+
+
 WRONG = {
     "to_hu": [
         lambda stored, slope, intercept: stored * slope,
@@ -111,6 +117,7 @@ WRONG = {
         lambda mask, spacing: 0.7,
     ],
     "apply_window": [
+        _window_in_place,
         lambda hu, level, width: (hu - (level - width / 2)) / width,
         lambda hu, level, width: np.clip((hu - level + width) / (2 * width), 0, 1),
         lambda hu, level, width: np.clip((hu + 1350) / 1500, 0, 1),

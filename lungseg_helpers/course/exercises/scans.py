@@ -59,6 +59,10 @@ def volume_ml(answer: Callable) -> str | None:
 
 def apply_window(answer: Callable) -> str | None:
     """01: map HU to 0…1 in a window given by level and width."""
+    whole = np.array([-1500, -600, 900], np.int16)
+    answer(whole, -600, 1500)
+    if whole.tolist() != [-1500, -600, 900]:
+        return "Your function changes the array that it is given, and so the scan itself: work on a new array."
     hu = np.array([-1350.0, -600.0, 150.0, -3000.0, 3000.0])
     given = np.asarray(answer(hu, -600, 1500), float)
     if given.shape != hu.shape:
