@@ -18,7 +18,7 @@ from .errors import RecipeError
 from .hounsfield import AIR_HU, Intensity
 from .recipe_rules import AUGMENTATION_RULES, RECIPE_RULES, broken
 
-OPTIONAL = ("pixel_mm", "patch", "augmentation", "tumour_weight")
+OPTIONAL = ("pixel_mm", "patch", "augmentation", "tumour_weight", "fold")
 """The settings that may be None."""
 
 LONGER = 10
@@ -74,7 +74,8 @@ class Recipe:
     """One complete pipeline. Lengths are in mm or pixels as named; seeds are integers.
 
     All randomness follows from ``seed``, but for the split: with ``split_seed`` apart, several trainings
-    differ in their luck and not in their patients.
+    differ in their luck and not in their patients. With a ``fold`` (0 to 4) the test patients are one of five folds
+    (:func:`~lungseg_helpers.dataset.split.fold_patients`) instead of ``test_fraction`` of all.
 
     ``crop`` is ``"lungs"`` (the lungs' bounding box plus ``crop_margin_mm``),
     ``"first_30"`` (drop the 30 most inferior slices, as the reference projects do) or ``"none"``
@@ -103,6 +104,7 @@ class Recipe:
     name: str = "course"
     seed: int = 2026
     split_seed: int = 2026
+    fold: int | None = None
     # preprocessing
     crop: str = "lungs"
     crop_margin_mm: float = 10.0

@@ -10,6 +10,9 @@ from typing import Any
 
 from .hounsfield import Intensity
 
+FOLDS = 5
+"""Parts of a cross-validation: as many as nnU-Net and most studies of the field have."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -24,9 +27,10 @@ def one_of(*names: str) -> Rule:
     return Rule(f"one of: {', '.join(names)}", lambda value: value in names)
 
 
-def whole(least: int) -> Rule:
-    """Allow whole numbers from ``least`` on."""
-    return Rule(f"a whole number from {least}", lambda value: _is(value, int) and value >= least)
+def whole(least: int, most: float = math.inf) -> Rule:
+    """Allow whole numbers from ``least`` on, and up to ``most``."""
+    words = f"a whole number from {least}" + (f" to {most}" if most < math.inf else "")
+    return Rule(words, lambda value: _is(value, int) and least <= value <= most)
 
 
 def number(low: float = -math.inf, high: float = math.inf, open_low: bool = False, open_high: bool = False) -> Rule:
@@ -72,6 +76,7 @@ RECIPE_RULES: dict[str, Rule] = {
     "name": Rule("a text without / and \\", lambda value: isinstance(value, str) and bool(NAME.fullmatch(value))),
     "seed": whole(0),
     "split_seed": whole(0),
+    "fold": or_none(whole(0, FOLDS - 1)),
     "crop": one_of("lungs", "first_30", "none"),
     "crop_margin_mm": number(0),
     "pixel_mm": or_none(number(0, open_low=True)),
