@@ -108,6 +108,12 @@ def test_a_tenth_of_slices_holds_tumour(phantoms):
     assert 0.08 <= np.mean([p.label.any(axis=(0, 1)).mean() for p in phantoms]) <= 0.12
 
 
+@pytest.mark.parametrize("seed", [5, 7])
+def test_the_smallest_matrix_makes_a_chest_even_without_a_lobe_for_vessels(seed):
+    phantom = make_phantom(seed, 32)
+    assert phantom.image.shape[:2] == (32, 32) and phantom.label.any()
+
+
 def test_too_small_a_matrix_is_refused():
     with pytest.raises(SourceError, match="matrix 8"):
         make_phantom(1, 8)
