@@ -7,7 +7,6 @@ that have names are in :mod:`~lungseg_helpers.recipes`.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -16,12 +15,9 @@ from typing import Any
 
 from .errors import RecipeError
 from .hounsfield import AIR_HU, Intensity
-from .recipe_rules import AUGMENTATION_RULES, RECIPE_RULES, broken
+from .recipe_rules import AUGMENTATION_RULES, RECIPE_RULES, broken, changed
 
-OPTIONAL = ("pixel_mm", "slice_mm", "patch", "augmentation", "tumour_weight")
-"""The settings that may be None."""
-
-ADDED = ("dims", "slice_mm", "stem")
+ADDED = ("fold", "dims", "slice_mm", "stem")
 """Settings that came later. Where they are as they used to be, they leave a recipe's digest as it was, so that the
 runs of earlier versions are found."""
 
@@ -83,7 +79,8 @@ class Recipe:
     """One complete pipeline. Lengths are in mm or pixels as named; seeds are integers.
 
     All randomness follows from ``seed``, but for the split: with ``split_seed`` apart, several trainings
-    differ in their luck and not in their patients.
+    differ in their luck and not in their patients. With a ``fold`` (0 to 4) the test patients are one of five folds
+    (:func:`~lungseg_helpers.dataset.split.fold_patients`) instead of ``test_fraction`` of all.
 
     ``crop`` is ``"lungs"`` (the lungs' bounding box plus ``crop_margin_mm``),
     ``"first_30"`` (drop the 30 most inferior slices, as the reference projects do) or ``"none"``
@@ -119,6 +116,7 @@ class Recipe:
     name: str = "course"
     seed: int = 2026
     split_seed: int = 2026
+    fold: int | None = None
     dims: int = 2
     # preprocessing
     crop: str = "lungs"
@@ -211,24 +209,7 @@ class Recipe:
         Values are Python literals; a word that is none is taken as text. Raises
         :class:`RecipeError` for a setting that does not exist or a value of another kind.
         """
-        values = self.to_dict()
-        for setting in settings:
-            name, equals, text = setting.partition("=")
-            *path, last = name.strip().split(".")
-            group = values
-            for part in path:
-                group = group.get(part) if isinstance(group, dict) else None
-            if not equals or not isinstance(group, dict) or last not in group:
-                raise RecipeError(f"no setting {setting!r}: write NAME=VALUE with one of: {', '.join(values)}")
-            try:
-                value = ast.literal_eval(text.strip())
-            except (ValueError, SyntaxError):
-                value = text.strip()
-            before = group[last]
-            if not (_same_kind(before, value) or (value is None and name.strip() in OPTIONAL)):
-                raise RecipeError(f"{setting!r}: {name} is {before!r} by default; give a value of that kind")
-            group[last] = _plain(value)
-        return Recipe.from_dict(values)
+        return Recipe.from_dict(changed(self.to_dict(), settings))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
@@ -247,17 +228,6 @@ class Recipe:
                 **{k: tuple(v) if isinstance(v, list) else v for k, v in values["augmentation"].items()}
             )
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
-def _same_kind(before: Any, value: Any) -> bool:
-    """Whether ``value`` may stand in place of ``before``: a whole number is a number, None left nothing to compare."""
-    if before is None:
-        return isinstance(value, int | float | tuple | list)
-    if isinstance(before, float):
-        return isinstance(value, int | float)
-    if isinstance(before, list):
-        return isinstance(value, list | tuple) and all(isinstance(part, int | float) for part in value)
-    return type(value) is type(before)
 
 
 def _plain(value: Any) -> Any:

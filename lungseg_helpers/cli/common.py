@@ -68,6 +68,13 @@ DeviceOption = Annotated[Device, typer.Option(help="Where the network runs.")]
 KeepIdsOption = Annotated[
     bool, typer.Option("--keep-ids", help="Name DICOM scans by the PatientID itself, not by its pseudonym.")
 ]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Another of the recipe's settings; may be given repeatedly."),
+]
+LoadersOption = Annotated[
+    int | None, typer.Option(min=0, help="Processes that load slices, for each device.  (default: by the cores)")
+]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes side by side.  (default: all cores)")]
 ClusterOption = Annotated[
     str | None,

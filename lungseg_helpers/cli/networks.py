@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,15 +15,20 @@ from .common import (
     Device,
     DeviceOption,
     KeepIdsOption,
+    LoadersOption,
     Plane,
     ProfileOption,
     RecipeOption,
+    SettingsOption,
     Window,
     app,
     chosen_recipe,
     finish,
     tell,
 )
+
+if TYPE_CHECKING:
+    from ..evaluation.scores import Evaluation
 
 
 @app.command()
@@ -35,14 +41,9 @@ def train(
     long: Annotated[
         bool, typer.Option("--long", help="Ten times the epochs, in a run of its own that the notebooks find.")
     ] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Another of the recipe's settings; may be given repeatedly."),
-    ] = None,
+    settings: SettingsOption = None,
     device: DeviceOption = Device.auto,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that load slices, for each device.  (default: by the cores)")
-    ] = None,
+    workers: LoadersOption = None,
     devices: Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) that train together.")] = 1,
     num_nodes: Annotated[int, typer.Option(min=1, help="Machines that train together; run this on each.")] = 1,
     start: Annotated[Path | None, typer.Option(help="Weights to begin from, instead of random ones.")] = None,
@@ -70,6 +71,31 @@ def train(
     if is_first():
         print(weights)
     finish(problems)
+
+
+@app.command()
+def crossvalidate(
+    data: DataOption = None,
+    recipe: RecipeOption = None,
+    profile: ProfileOption = None,
+    settings: SettingsOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The table of all patients.  (default: outputs/crossvalidation.csv)")
+    ] = None,
+    device: DeviceOption = Device.auto,
+    workers: LoadersOption = None,
+) -> None:
+    """Train five networks, each tested on another fifth of the patients, and score every patient once.
+
+    The folds are nnU-Net's, so Task06's numbers stand beside its own. Each fold is a run of its own
+    (``lungseg train --set fold=0`` and so on makes the same one); an interrupted command goes on.
+    """
+    from ..evaluation.crossvalidation import crossvalidate
+    from ..paths import outputs_dir
+
+    chosen = chosen_recipe(recipe, profile).varied(settings or ())
+    scores = crossvalidate(data, chosen, device.value, workers)
+    report(scores, out or outputs_dir() / "crossvalidation.csv")
 
 
 @app.command()
@@ -140,7 +166,6 @@ def evaluate(
     device: DeviceOption = Device.auto,
 ) -> None:
     """Score predictions, or a run's test patients: Dice, surface Dice, HD95, volumes, lesions, false components."""
-    from ..evaluation.report import summary, write_report
     from ..evaluation.runs import evaluate_run
     from ..evaluation.scores import evaluate_pairs, find_pairs
     from ..paths import outputs_dir
@@ -155,11 +180,18 @@ def evaluate(
             few = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
             print(f"lungseg: {len(missing)} labelled cases without prediction, not scored: {few}", file=sys.stderr)
         scores = evaluate_pairs(pairs, True, read_patients(labels))
-    files = write_report(scores, out or outputs_dir() / "scores.csv")
+    report(scores, out or outputs_dir() / "scores.csv", problems)
+
+
+def report(scores: Evaluation, out: Path, problems: Sequence[str] = ()) -> None:
+    """Write an evaluation beside ``out``, print it, and name the cases that could not be used."""
+    from ..evaluation.report import summary, write_report
+
+    files = write_report(scores, out)
     print(scores.table.round(3).to_string())
     print(", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in summary(scores.table).items()))
     print(*files, sep="\n")
-    finish(problems + scores.problems)
+    finish([*problems, *scores.problems])
 
 
 @app.command()

@@ -16,10 +16,14 @@ from ..preprocessing.fingerprint import fingerprint, is_unchanged
 from ..preprocessing.prepare import prepare
 from ..preprocessing.stacks import SliceStack, open_stack, stacks_dir
 from ..recipe import Recipe
+from ..recipe_rules import FOLDS
 from ..scans.case import Case
 from ..sources.datasets import ensure_dataset, find_cases
 
 ROLES = ("train", "validation", "test")
+
+FOLD_SEED = 12345
+"""That of nnU-Net's folds (``generate_crossval_split`` of nnunetv2): so Task06's are the same patients."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Split:
 
 
 def split_patients(ids: Sequence[str], recipe: Recipe, patients: Mapping[str, str] | None = None) -> Split:
-    """Split patients, not slices, by the recipe's fractions and ``split_seed``.
+    """Split patients, not slices, by the recipe's fractions and ``split_seed``, or by its ``fold``.
 
     ``ids`` are of cases; ``patients`` says whose each is (case id to patient), and a case that it does not list is
     a patient of its own. Patients are sorted first, so the split does not depend on the order in which a file
@@ -65,11 +69,28 @@ def split_patients(ids: Sequence[str], recipe: Recipe, patients: Mapping[str, st
         )
     order = np.random.default_rng(recipe.split_seed).permutation(len(ordered))
     test = max(1, min(round(recipe.test_fraction * len(ordered)), len(ordered) - 2))
-    validation = max(1, min(round(recipe.validation_fraction * len(ordered)), len(ordered) - test - 1))
     shuffled = [ordered[index] for index in order]
+    if recipe.fold is not None:
+        kept = fold_patients(ordered)[recipe.fold]
+        shuffled, test = [*kept, *(name for name in shuffled if name not in kept)], len(kept)
+    validation = max(1, min(round(recipe.validation_fraction * len(ordered)), len(ordered) - test - 1))
     parts = (set(part) for part in (shuffled[test + validation :], shuffled[test : test + validation], shuffled[:test]))
     roles = (tuple(sorted(id for id in ids if owner[id] in part)) for part in parts)
     return Split(*roles, patients={id: name for id, name in sorted(owner.items()) if name != id})
+
+
+def fold_patients(patients: Sequence[str]) -> list[list[str]]:
+    """Return the patients of each of :data:`~lungseg_helpers.recipe_rules.FOLDS` folds; everybody is in one.
+
+    By nnU-Net's rule: the sorted names are shuffled as scikit-learn's ``KFold(5, shuffle=True, random_state=12345)``
+    shuffles them, and cut; earlier folds take what is left over. Raises :class:`SplitError` for fewer than five.
+    """
+    if len(patients) < FOLDS:
+        raise SplitError(f"{len(patients)} labelled patients; bring {FOLDS} or more for {FOLDS} folds")
+    ordered = sorted(patients)
+    # numpy's legacy generator, because scikit-learn uses it; its stream is frozen
+    parts = np.array_split(np.random.RandomState(FOLD_SEED).permutation(len(ordered)), FOLDS)
+    return [[ordered[index] for index in sorted(part)] for part in parts]
 
 
 def content_digest(cases: Sequence[Case], folder: Path) -> str:

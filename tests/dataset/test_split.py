@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lungseg_helpers.dataset.split import ROLES, Split, open_split, split_patients
-from lungseg_helpers.errors import SplitError
+from lungseg_helpers.dataset.split import ROLES, Split, fold_patients, open_split, split_patients
+from lungseg_helpers.errors import RecipeError, SplitError
 from lungseg_helpers.phantom import PHANTOMS
 from lungseg_helpers.recipe import Recipe
+from lungseg_helpers.recipe_rules import FOLDS
 
 
 def test_split_is_complete_and_independent_of_order():
@@ -91,3 +92,29 @@ def test_a_bad_case_keeps_everyone_else_in_their_role(toy_case, toy_recipe, tmp_
     assert again.digest != split.digest, "one patient fewer is other data"
     assert [stack.id for stack in fewer["test"]] == [stack.id for stack in stacks["test"]]
     assert len(fewer["train"]) == len(stacks["train"]) - 1
+
+
+def test_folds_are_those_of_nnunet():
+    names = [f"lung_{number:03d}" for number in range(63)]
+    folds = fold_patients(names[::-1])
+    # what scikit-learn gives: KFold(5, shuffle=True, random_state=12345).split(range(63))
+    first = [4, 6, 20, 21, 25, 26, 30, 32, 40, 44, 45, 47, 53]
+    last = [1, 14, 29, 34, 36, 37, 41, 49, 59, 60, 61, 62]
+    assert folds[0] == [names[index] for index in first] and folds[4] == [names[index] for index in last]
+    assert [len(fold) for fold in folds] == [13, 13, 13, 12, 12]
+    assert sorted(name for fold in folds for name in fold) == names, "everybody is in one fold"
+
+
+def test_each_fold_is_tested_by_a_split_of_its_own():
+    patients = {f"scan_{number:02d}": f"patient_{number // 2}" for number in range(24)}
+    splits = [split_patients(list(patients), Recipe(fold=fold), patients) for fold in range(FOLDS)]
+    assert sorted(case for split in splits for case in split.test) == sorted(patients), "every scan is tested once"
+    for split in splits:
+        people = [{patients[case] for case in getattr(split, role)} for role in ROLES]
+        assert all(people) and not people[0] & people[1] and not people[2] & (people[0] | people[1])
+        assert sum(map(len, people)) == 12
+    with pytest.raises(SplitError, match="4 labelled patients; bring 5 or more"):
+        split_patients(["a", "b", "c", "d"], Recipe(fold=0))
+    with pytest.raises(RecipeError, match="fold is 5; use a whole number from 0 to 4, or None"):
+        Recipe(fold=5)
+    assert Recipe().varied(["fold=3"]).fold == 3 and Recipe(fold=3).varied(["fold=None"]).fold is None

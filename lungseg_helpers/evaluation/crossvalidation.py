@@ -1,0 +1,52 @@
+"""A recipe's score on every patient of a data set: five trainings, each tested on the fifth that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pandas as pd
+
+from ..dataset.loaders import LungDataModule
+from ..dataset.split import open_split
+from ..paths import run_dir
+from ..recipe import Recipe
+from ..recipe_rules import FOLDS
+from ..training.devices import loader_workers, pick_device
+from ..training.run import train
+from .runs import evaluate_run
+from .scores import Evaluation
+
+
+def crossvalidate(
+    data: str | None, recipe: Recipe, device: str = "auto", workers: int | None = None, progress: bool = True
+) -> Evaluation:
+    """Train and test the recipe on each of nnU-Net's five folds, and return one evaluation of all patients.
+
+    The folds are those of :func:`~lungseg_helpers.dataset.split.fold_patients`. Of a fold's other patients,
+    ``validation_fraction`` of all choose epoch and threshold, and the rest train. So a network learns from fewer
+    patients than nnU-Net's, which chooses neither, and its test patients choose nothing. The runs are where
+    ``lungseg train --set fold=…`` has them: finished ones are used, interrupted ones go on.
+    """
+    folds, problems = {}, []
+    for fold in range(FOLDS):
+        chosen = replace(recipe, fold=fold)
+        run = run_dir(data, chosen)
+        split, stacks, faults = open_split(data, chosen)
+        problems += [fault for fault in faults if fault not in problems]
+        loaders = loader_workers(device) if workers is None else workers
+        train(LungDataModule(stacks["train"], stacks["validation"], chosen, loaders), split, run, device, progress)
+        folds[fold] = evaluate_run(run, data, pick_device(device), progress)
+    evaluation = pooled(folds.values())
+    return replace(evaluation, problems=problems + [line for line in evaluation.problems if line not in problems])
+
+
+def pooled(folds: Iterable[Evaluation]) -> Evaluation:
+    """Put the evaluations of folds 0, 1, … into one: every patient once, and the ``fold`` that tested it.
+
+    The five networks are five trainings, so the mean over all patients is the recipe's and none of the networks'.
+    """
+    folds = list(folds)
+    table = pd.concat(fold.table.assign(fold=number) for number, fold in enumerate(folds)).sort_index()
+    lesions = pd.concat([fold.lesions for fold in folds], ignore_index=True)
+    return Evaluation(table, lesions, [line for fold in folds for line in fold.problems])
