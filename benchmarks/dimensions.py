@@ -88,7 +88,7 @@ def measure(name: str, recipe: Recipe, seconds: float) -> pd.DataFrame:
 
 
 def paired(table: pd.DataFrame, one: str, other: str, score: str = "dice") -> tuple[float, float, float]:
-    """Return by how much ``one`` candidate scores more than the ``other``: the mean over patients and its 95 % interval.
+    """Return by how much ``one`` candidate scores more than the ``other``: the mean over patients, and 95 % interval.
 
     Each patient's score is the mean over the seeds, and is compared with the same patient's: so what makes a patient
     hard for both is not counted as chance. A patient for whom either has no score is left out.
@@ -119,11 +119,11 @@ def figures(table: pd.DataFrame) -> list[Row]:
     found = []
     for name, rows in table.groupby("candidate", sort=False):
         seeds = rows.groupby("seed")["dice"].mean()
+        share, false = rows["lesions_found"].sum() / rows["lesions"].sum(), rows["false_components"].mean()
         note = (
-            f"{len(seeds)} seeds, sd {np.std(seeds):.3f}; {100 * rows['lesions_found'].sum() / rows['lesions'].sum():.0f}"
-            f" % found, {rows['false_components'].mean():.1f} false per scan; {rows['train_s'].mean():.0f} s and "
-            f"{rows['train_gb'].max():.1f} GB to train, {rows['scan_s'].mean():.1f} s and {rows['predict_gb'].max():.1f}"
-            " GB a scan"
+            f"{len(seeds)} seeds, sd {np.std(seeds):.3f}; {100 * share:.0f} % found, {false:.1f} false per scan; "
+            f"{rows['train_s'].mean():.0f} s and {rows['train_gb'].max():.1f} GB to train, "
+            f"{rows['scan_s'].mean():.1f} s a scan and {rows['predict_gb'].max():.1f} GB"
         )
         found.append(Row(f"dimensions: {name}", rows["dice"].mean(), "Dice", note=note))
     for one, other in itertools.combinations(table["candidate"].unique(), 2):
