@@ -14,13 +14,29 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from skimage.measure import find_contours
 
 from ..hounsfield import WINDOWS
 from ..scans.masks import mask_box
 
-TRUTH = {"color": "#56B4E9", "linestyle": "-", "linewidth": 1.6, "label": "truth"}
-PREDICTION = {"color": "#E69F00", "linestyle": (0, (4, 1.5)), "linewidth": 1.6, "label": "prediction"}
+EDGE = [withStroke(linewidth=4.2, foreground="white"), withStroke(linewidth=3.0, foreground="black")]
+"""Around an outline a dark rim, and a light one around that: it is seen on lung, on bone and on a heat map."""
+
+TRUTH = {"color": "#56B4E9", "linestyle": "-", "linewidth": 1.6, "label": "truth", "path_effects": EDGE}
+PREDICTION = {
+    "color": "#E69F00",
+    "linestyle": (0, (4, 1.5)),
+    "linewidth": 1.6,
+    "label": "prediction",
+    "path_effects": EDGE,
+}
+
+HEAT = "RdPu"
+"""Probabilities are drawn in a hue that neither outline has."""
+
+ROUND_MM = (1, 2, 5, 10, 20, 50, 100)
+"""Lengths of a ruler."""
 
 
 def window_limits(window: str) -> tuple[float, float]:
@@ -77,6 +93,17 @@ def draw_slice(
         )
     ax.set_xlim(extent[:2])
     ax.set_ylim(extent[2:])
+
+
+def draw_ruler(ax: Axes, width: float) -> None:
+    """A ruler in the lower right corner, of a round length of at most a fourth of the picture's ``width`` in mm."""
+    length = max(mm for mm in ROUND_MM if mm <= max(ROUND_MM[0], width / 4))
+    right, low = 0.97 * width, 0.045
+    place, rim = ax.get_xaxis_transform(), [withStroke(linewidth=4, foreground="black")]
+    style = {"color": "white", "linewidth": 2.5, "transform": place, "path_effects": rim}
+    ax.plot([right - length, right], [low, low], marker="|", markersize=9, markeredgewidth=2.5, **style)
+    style = {"color": "white", "ha": "center", "va": "bottom", "transform": place, "path_effects": rim}
+    ax.text(right - length / 2, low + 0.018, f"{length} mm", fontsize=11.5, **style)
 
 
 def add_legend(ax: Axes, truth: bool, prediction: bool) -> None:
