@@ -36,7 +36,7 @@ APEX_MM = 6.0
 """So far above the last wide slice air still counts: a tumour that fills an apex leaves it narrow."""
 
 BODY_SHARE = 0.05
-"""A plane with less of the body than this share of the fullest one's shows a fold of skin, a sheet or the table."""
+"""A plane with less of the body than this share of the fullest one's shows a fold of skin, or what lies at it."""
 
 BODY_MM = 100.0
 """What is dense and smaller than this in any plane is no chest, but a block cut out of one, or a toy."""
@@ -57,23 +57,26 @@ def find_lungs(ct: np.ndarray, spacing: tuple[float, float, float], coarse_mm: f
     return (sizes * np.prod(np.multiply(spacing, steps)) / 1000 >= MIN_LUNG_ML)[labels]
 
 
-def body_box(ct: np.ndarray, spacing: tuple[float, float, float], margin_mm: float = 0.0) -> tuple[slice, slice, slice]:
+def body_box(
+    ct: np.ndarray,
+    spacing: tuple[float, float, float],
+    shares: tuple[float, float, float] = (BODY_SHARE, BODY_SHARE, BODY_SHARE),
+) -> tuple[slice, slice, slice]:
     """Return the box of the body, without table and room, as an index (slice, row, column) of ``ct`` in HU.
 
-    ``spacing`` is in mm in that order. A plane of any direction belongs to it in which the body is at least
-    :data:`BODY_SHARE` as large as in the fullest one of that direction. ``margin_mm`` is added within the planes.
-    The box is right to a step of the coarse grid (about :data:`COARSE_MM`). Where no body of :data:`BODY_MM` in both
-    directions of a slice is found, it is the whole scan.
+    ``spacing`` is in mm in that order. A plane across one of these directions belongs to the box if it holds at least
+    so much of the body as ``shares`` says, as a part of what the fullest plane of that direction holds. The box is
+    right to a step of the coarse grid (about :data:`COARSE_MM`). Where no body of :data:`BODY_MM` in both directions
+    of a slice is found, it is the whole scan.
     """
     steps = coarse_steps(spacing)
     body = _body(ct[:: steps[0], :: steps[1], :: steps[2]] < LUNG_HU)
     box = []
-    for axis, (step, mm, size) in enumerate(zip(steps, spacing, ct.shape, strict=True)):
+    for axis, (step, size) in enumerate(zip(steps, ct.shape, strict=True)):
         areas = np.count_nonzero(body, axis=tuple(other for other in range(3) if other != axis))
-        held = np.flatnonzero((areas > 0) & (areas >= BODY_SHARE * areas.max()))
-        more = int(np.ceil(margin_mm / mm)) if axis else 0
-        ends = (held[0] * step - more, (held[-1] + 1) * step + more) if len(held) else (0, size)
-        box.append(slice(max(0, int(ends[0])), min(size, int(ends[1]))))
+        held = np.flatnonzero((areas > 0) & (areas >= shares[axis] * areas.max()))
+        ends = (held[0] * step, (held[-1] + 1) * step) if len(held) else (0, size)
+        box.append(slice(int(ends[0]), min(size, int(ends[1]))))
     wide = [(side.stop - side.start) * mm >= BODY_MM for side, mm in zip(box[1:], spacing[1:], strict=True)]
     return tuple(box) if all(wide) else tuple(slice(0, size) for size in ct.shape)  # type: ignore[return-value]
 

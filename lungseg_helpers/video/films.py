@@ -118,8 +118,8 @@ def turn(view: View, plane: str = "axial") -> Film:
     """
     if plane not in PLANES:
         raise ValueError(f"plane is {plane!r}; use one of: {', '.join(PLANES)}")
-    body, box = crop_to_body(view)
     axis = PLANES.index(plane)
+    body, box = crop_to_body(view, axis)
     order = (axis, *(other for other in range(3) if other != axis))
     arrays = {name: array.transpose(order) for name, array in (("ct", body.ct), *body.masks.items())}
     spacing = tuple(body.spacing[axis] for axis in order)
@@ -158,7 +158,7 @@ def shoot(film: Film, path: Path, title: str = "", style: FilmStyle | None = Non
     """
     style = style or FilmStyle()
     spacing, masks = film.spacing[1:], [mask for mask, _ in film.outlined]
-    track = follow(masks, spacing)
+    track = follow(masks, film.spacing)
     size_mm = film.ct.shape[1] * spacing[0], film.ct.shape[2] * spacing[1]
     side_mm = track.side_mm if track else 0.0
     layout = Layout(size_mm, style.width, side_mm, [look for _, look in film.outlined], film.probability is not None)
@@ -174,13 +174,13 @@ def shoot(film: Film, path: Path, title: str = "", style: FilmStyle | None = Non
             ct = film.ct[slab].max(axis=0)
             heat = None if film.probability is None else film.probability[slab].max(axis=0)
             black[layout.slice.index] = develop(ct, layout.slice.size, style.window, heat)
-            corner = (0.0, 0.0)
-            if track:
+            corner = None
+            black[layout.close.index] = 0
+            if track and track.near(index):
                 close = (track.centres[index], track.side_mm, spacing, layout.close.width)
                 near = None if heat is None else close_up(heat, *close)
-                black[layout.close.index] = develop(
-                    close_up(ct, *close, fill=AIR_HU), layout.close.size, style.window, near
-                )
+                part = close_up(ct, *close, fill=AIR_HU)
+                black[layout.close.index] = develop(part, layout.close.size, style.window, near)
                 corner = corner_mm(track.centres[index], track.side_mm, spacing)
             outlines = [outline(mask[slab].any(axis=0), spacing) for mask in masks]
             layout.move(f"{name}   {film.places[index]}{kind}".strip(), outlines, corner, _said(film, slab))

@@ -23,11 +23,11 @@ from .overlay import HEAT, TRUTH, draw_ruler
 FULL = 960
 """Pixels of a frame's width at which its letters have their nominal size; all else follows in proportion."""
 DPI = 100
-BAR, STRIP, GAP, CLOSE = 18, 38, 8, 264
+BAR, STRIP, GAP, CLOSE = 18, 38, 8, 300
 """Pixels at full width: the bar's, the height of a line of text, between two parts, the close-up's side."""
 LETTERS, SMALL = 13, 11.5
 """Points: 18 and 16 pixels at full width, so that they can be read at half of it."""
-WORDS = 110
+WORDS = 90
 """Pixels at full width below the close-up, for what is said of the lesions."""
 TALLEST = 1.1
 """No slice is more times as high as it may be wide: a patient who is taller gets room at both sides."""
@@ -87,32 +87,39 @@ class Layout:
         self.outlines = [ax.plot([], [], **style)[0] for style in styles]
         self.moving: list[Artist] = [self.title, *self.outlines]
         self._draw_foot(self.shape[0] - strip / 2, styles, heat)
+        self.close_up: list[Artist] = []
         if close:
-            ax = self._axes(self.close)
-            ax.set(xlim=(0, side_mm), ylim=(side_mm, 0))
-            draw_ruler(ax, side_mm)
-            self._text(self.close.left + close, strip / 2, SMALL, ha="right").set_text(
-                f"close-up ×{close / side_mm / scale:.1f}"
-            )
-            self.close_outlines = [ax.plot([], [], **style | {"linewidth": 2.2})[0] for style in styles]
-            self.box = self.outlines[0].axes.add_patch(Rectangle((0, 0), side_mm, side_mm, fill=False, **BOX))
-            self.words = self._text(self.close.left, strip + close + gap, SMALL, va="top", linespacing=1.4)
-            self.moving += [*self.close_outlines, self.box, self.words]
+            self._lay_close_up(ax, styles, close / side_mm / scale)
 
-    def move(self, title: str, outlines: Sequence[Outline], corner: tuple[float, float], words: str) -> None:
+    def move(self, title: str, outlines: Sequence[Outline], corner: tuple[float, float] | None, words: str) -> None:
         """Put the artists where they belong in the next frame.
 
-        ``outlines`` are x and y in mm of the slice, ``corner`` is the close-up's upper left one in the slice,
-        ``words`` what is said of the lesions.
+        ``outlines`` are x and y in mm of the slice, ``corner`` is the close-up's upper left one in the slice, None
+        where there is nothing to look at closely, ``words`` what is said of the lesions.
         """
         self.title.set_text(title)
         for line, (x, y) in zip(self.outlines, outlines, strict=True):
             line.set_data(x, y)
-        if self.side_mm:
+        for artist in self.close_up:
+            artist.set_visible(corner is not None)
+        if corner:
             for line, (x, y) in zip(self.close_outlines, outlines, strict=True):
                 line.set_data(x - corner[0], y - corner[1])
             self.box.set_xy(corner)
             self.words.set_text(words)
+
+    def _lay_close_up(self, ax: Axes, styles: Sequence[dict[str, Any]], times: float) -> None:
+        """The close-up's outlines, ruler and words, and its box in the slice ``ax``: all of it comes and goes."""
+        near = self._axes(self.close)
+        near.set(xlim=(0, self.side_mm), ylim=(self.side_mm, 0))
+        self.close_outlines = [near.plot([], [], **style | {"linewidth": 2.2})[0] for style in styles]
+        self.box = ax.add_patch(Rectangle((0, 0), self.side_mm, self.side_mm, fill=False, **BOX))
+        right, low = self.close.left + self.close.width, self.close.top + self.close.height
+        head = self._text(right, self.close.top / 2, LETTERS, ha="right")
+        head.set_text(f"close-up ×{times:.1f}")
+        self.words = self._text(self.close.left, low + self._pixels(GAP), SMALL, va="top", linespacing=1.4)
+        self.close_up = [*self.close_outlines, self.box, head, self.words, *draw_ruler(near, self.side_mm)]
+        self.moving += self.close_up
 
     def _pixels(self, at_full: float) -> int:
         return round(at_full * self.scale)

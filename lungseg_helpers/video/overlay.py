@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -95,15 +96,18 @@ def draw_slice(
     ax.set_ylim(extent[2:])
 
 
-def draw_ruler(ax: Axes, width: float) -> None:
-    """A ruler in the lower right corner, of a round length of at most a fourth of the picture's ``width`` in mm."""
+def draw_ruler(ax: Axes, width: float) -> list[Artist]:
+    """Draw a ruler in the lower right corner, of a round length of at most a fourth of the ``width`` in mm.
+
+    Returns its line and its text.
+    """
     length = max(mm for mm in ROUND_MM if mm <= max(ROUND_MM[0], width / 4))
     right, low = 0.97 * width, 0.045
     place, rim = ax.get_xaxis_transform(), [withStroke(linewidth=4, foreground="black")]
     style = {"color": "white", "linewidth": 2.5, "transform": place, "path_effects": rim}
-    ax.plot([right - length, right], [low, low], marker="|", markersize=9, markeredgewidth=2.5, **style)
+    (line,) = ax.plot([right - length, right], [low, low], marker="|", markersize=9, markeredgewidth=2.5, **style)
     style = {"color": "white", "ha": "center", "va": "bottom", "transform": place, "path_effects": rim}
-    ax.text(right - length / 2, low + 0.018, f"{length} mm", fontsize=11.5, **style)
+    return [line, ax.text(right - length / 2, low + 0.018, f"{length} mm", fontsize=11.5, **style)]
 
 
 def add_legend(ax: Axes, truth: bool, prediction: bool) -> None:
