@@ -47,9 +47,3 @@ def close_up(
     back = np.array([[across, 0, centre[1] - half * across], [0, down, centre[0] - half * down]])
     how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_CONSTANT, "borderValue": fill}
     return cv2.warpAffine(np.ascontiguousarray(plane), back, (pixels, pixels), **how)
-
-
-def corner_mm(centre: Sequence[float], side_mm: float, spacing: Sequence[float]) -> tuple[float, float]:
-    """Return x and y, in mm from the slice's upper left corner, of the upper left corner of such a part."""
-    x, y = ((centre[axis] + 0.5) * spacing[axis] - side_mm / 2 for axis in (1, 0))
-    return x, y

@@ -24,7 +24,7 @@ from ..scans.scan import Scan, read_scan
 from ..scans.view import View, open_view
 from ..video import PLANES, RANGES
 from .camera import FilmCamera
-from .developing import close_up, corner_mm, develop
+from .developing import close_up, develop
 from .following import crop_to_body, follow, fullest, marked
 from .layout import Layout
 from .overlay import PREDICTION, TRUTH, outline
@@ -64,7 +64,7 @@ class FilmStyle:
 
     @property
     def marks(self) -> list[str]:
-        """What differs from the defaults, for a file's name: ``mip10``, ``fps20``; no film overwrites another's."""
+        """What differs from the defaults, for a file's name: ``mip10``, ``fps20``."""
         words = {"window": "", "slab_mm": "mip", "frames_per_second": "fps", "width": "width", "pause_s": "pause"}
         changed = [
             (each.name, getattr(self, each.name)) for each in fields(self) if getattr(self, each.name) != each.default
@@ -181,7 +181,7 @@ def shoot(film: Film, path: Path, title: str = "", style: FilmStyle | None = Non
                 near = None if heat is None else close_up(heat, *close)
                 part = close_up(ct, *close, fill=AIR_HU)
                 black[layout.close.index] = develop(part, layout.close.size, style.window, near)
-                corner = corner_mm(track.centres[index], track.side_mm, spacing)
+                corner = track.corner_mm(index)
             outlines = [outline(mask[slab].any(axis=0), spacing) for mask in masks]
             layout.move(f"{name}   {film.places[index]}{kind}".strip(), outlines, corner, _said(film, slab))
             marker.set_ydata([index, index])
@@ -222,9 +222,14 @@ def film_case(
     if probability is not None:
         view.masks["probability"] = _read_probability(probability, image)
     film, name = turn(view, plane), case_id(scan)
-    marks = [*([plane] if plane != "axial" else []), *style.marks, *(["loop"] if loop else [])]
-    path = Path(folder) / ("_".join([name, *marks]) + ending)
+    path = Path(folder) / film_name(name, style, plane, ending, loop)
     return shoot(around_fullest(film) if loop else film, path, name, style, progress)
+
+
+def film_name(name: str, style: FilmStyle, plane: str = "axial", ending: str = ".mp4", loop: bool = False) -> str:
+    """Return a film's file name: whatever is not the default stands in it, so that no film overwrites another."""
+    marks = [*([plane] if plane != "axial" else []), *style.marks, *(["loop"] if loop else [])]
+    return "_".join([name, *marks]) + ending
 
 
 def _read_probability(path: Path, image: Scan) -> np.ndarray:

@@ -31,12 +31,18 @@ class Track:
 
     ``centres`` is (slice, 2): its middle as row and column, in pixels, where pixel 0 has its middle at 0.
     In a slice without lesion it is the nearest one's, and ``away_mm`` (slice,) says how far that is. ``side_mm``
-    is the side of a square that shows any of them with its surroundings.
+    is the side of a square that shows any of them with its surroundings; ``spacing`` is the mm of a row and a column.
     """
 
     centres: np.ndarray
     away_mm: np.ndarray
     side_mm: float
+    spacing: tuple[float, float]
+
+    def corner_mm(self, index: int) -> tuple[float, float]:
+        """Return x and y of that square's upper left corner, in mm from the slice's own."""
+        x, y = ((self.centres[index][axis] + 0.5) * self.spacing[axis] - self.side_mm / 2 for axis in (1, 0))
+        return x, y
 
     def near(self, index: int) -> bool:
         """Whether there is a lesion to look at in or near a slice."""
@@ -91,4 +97,5 @@ def follow(masks: Sequence[np.ndarray | None], spacing: Sequence[float]) -> Trac
     every = np.arange(len(held))
     nearest = slices[np.abs(slices[:, None] - every).argmin(axis=0)]
     away_mm = np.abs(nearest - every) * spacing[0]
-    return Track(centres[nearest], away_mm, float(np.clip(ROOM_AROUND * widest, *CLOSE_MM)))
+    side_mm = float(np.clip(ROOM_AROUND * widest, *CLOSE_MM))
+    return Track(centres[nearest], away_mm, side_mm, (spacing[1], spacing[2]))

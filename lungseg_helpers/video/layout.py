@@ -101,7 +101,7 @@ class Layout:
         for line, (x, y) in zip(self.outlines, outlines, strict=True):
             line.set_data(x, y)
         for artist in self.close_up:
-            artist.set_visible(corner is not None)
+            artist.set_visible((corner is None) == (artist is self.nothing))
         if corner:
             for line, (x, y) in zip(self.close_outlines, outlines, strict=True):
                 line.set_data(x - corner[0], y - corner[1])
@@ -118,7 +118,16 @@ class Layout:
         head = self._text(right, self.close.top / 2, LETTERS, ha="right")
         head.set_text(f"close-up ×{times:.1f}")
         self.words = self._text(self.close.left, low + self._pixels(GAP), SMALL, va="top", linespacing=1.4)
-        self.close_up = [*self.close_outlines, self.box, head, self.words, *draw_ruler(near, self.side_mm)]
+        self.nothing = self._text(self.close.left, self.close.top, SMALL, va="top", color="0.6")
+        self.nothing.set_text("nothing is marked near this slice")
+        self.close_up = [
+            self.nothing,
+            *self.close_outlines,
+            self.box,
+            head,
+            self.words,
+            *draw_ruler(near, self.side_mm),
+        ]
         self.moving += self.close_up
 
     def _pixels(self, at_full: float) -> int:
