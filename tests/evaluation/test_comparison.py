@@ -5,29 +5,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from benchmarks.luck import wrong
 from lungseg_helpers.errors import SourceError
 from lungseg_helpers.evaluation.comparison import paired_difference, seeds_by_patients
 from lungseg_helpers.evaluation.luck import RULES, Luck, simulated_races
 from lungseg_helpers.evaluation.statistics import bootstrap_interval
 
 RULE = RULES["interval of both kinds of luck"]
-WORLDS = {
-    "as here": Luck(),
-    "low scores": Luck(level=-0.8),
-    "high scores": Luck(level=1.2),
-    "good and bad trainings": Luck(seed=0.5),
-    "calm trainings": Luck(seed=0.05, both=0.4),
-    "each recipe its patients": Luck(liking=0.5),
-    "calm, each its patients": Luck(seed=0.05, both=0.3, liking=0.8),
-    "all of it": Luck(seed=0.5, liking=0.8),
-}
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 5])
-@pytest.mark.parametrize("world", WORLDS)
-def test_equal_recipes_are_called_different_in_at_most_one_race_of_twenty(world, seeds):
-    races = simulated_races(np.random.default_rng(11), 2000, seeds, 12, luck=WORLDS[world])
-    assert RULE(*races).mean() <= 0.05
+def test_equal_recipes_are_called_different_in_at_most_one_race_of_twenty():
+    shares = wrong("interval of both kinds of luck")
+    assert len(shares) == 24 and max(shares.values()) <= 0.05, shares
 
 
 def test_simulated_races_look_like_real_ones():
