@@ -18,6 +18,8 @@ NAMES = (
     "recipes",
     "nnunet",
     "ablation",
+    "luck",
+    "thresholds",
     "phantom_to_real",
 )
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import dimensions, inference, nnunet, preprocessing, throughput, training
+from benchmarks import dimensions, inference, nnunet, preprocessing, recipes, throughput, training
 from benchmarks.nnunet.export import export
 from benchmarks.plain_way import PlainDataset, prepare_plainly
 from benchmarks.table import Row, keep, markdown, results_file
@@ -185,3 +185,30 @@ def test_candidates_differ_in_what_they_see():
     recipes = dimensions.candidates()
     assert [(len(recipe.context_mm), recipe.dims) for recipe in recipes.values()] == [(1, 2), (5, 2), (1, 3)]
     assert len({recipe.split_seed for recipe in recipes.values()}) == 1
+
+
+def test_every_recipe_is_raced_with_every_seed_and_its_patients_are_kept(toy_recipe, tmp_path, monkeypatch):
+    asked, measured = [], []
+
+    def compare(recipe, seconds, folder, real):
+        asked.append((recipe.name, recipe.seed))
+        row = {"recipe": recipe.name, "seed": recipe.seed, "dice": 0.5}
+        return row, pd.DataFrame([{"recipe": recipe.name, "seed": recipe.seed, "patient": id} for id in "ab"])
+
+    monkeypatch.setattr(recipes, "compare", compare)
+    monkeypatch.setattr(recipes, "measure_budgets", lambda found, *_: measured.extend(each.name for each in found))
+    raced = [(name, replace(toy_recipe, name=name)) for name in ("one", "other")]
+    table = recipes.measure(raced, 5, tmp_path / "race.csv", real=False)
+    assert measured == ["one", "other"]
+    assert asked == [(name, seed) for seed in recipes.SEEDS for name in ("one", "other")]
+    assert len(pd.read_csv(tmp_path / "race.csv")) == len(table) == 6
+    assert len(pd.read_csv(tmp_path / "race_patients.csv")) == 12
+
+
+def test_rules_of_thresholds_and_of_races_are_measured_beside_the_courses():
+    found = [row for module in ("luck", "thresholds") for row in importlib.import_module(f"benchmarks.{module}").rows()]
+    ours = {row.ours for row in found if row.unit == "%"}
+    assert len(ours) == 1 and ours.pop() <= 5 and all(row.reference >= 0 for row in found)
+    assert max(row.reference for row in found if row.unit == "%") > 50, "the larger sd"
+    (lost,) = {row.ours for row in found if not row.unit}
+    assert lost <= 0.02
