@@ -12,7 +12,7 @@ _MODULES = {
     "scans": ("to_hu", "volume_ml", "apply_window", "slices_for", "clipped_share"),
     "batches": ("leaking_patients", "move_both", "border_value", "sampling_weights"),
     "network": ("conv_parameters", "double_conv", "decoder_stage", "same_cut", "unet_forward", "receptive_field"),
-    "training": ("soft_dice", "steepest_rate", "stop_epoch"),
+    "training": ("soft_dice", "rate_factor", "steepest_rate", "stop_epoch"),
     "evaluation": ("patient_dice", "count_found", "choose_threshold"),
     "recipes": ("fair_steps", "paired_differences", "standard_error"),
 }
