@@ -165,7 +165,10 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="A run's data set.  (default: the one it was trained on)")] = None,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Score predictions, or a run's test patients: Dice, surface Dice, HD95, volumes, lesions, false components."""
+    """Score predictions, or a run's test patients: Dice, surface Dice, HD95, volumes, lesions, false components.
+
+    A lesion counts as found where its intersection over union with the components that belong to it is at least 0.1.
+    """
     from ..evaluation.runs import evaluate_run
     from ..evaluation.scores import evaluate_pairs, find_pairs
     from ..paths import outputs_dir

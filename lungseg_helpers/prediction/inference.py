@@ -21,7 +21,7 @@ from ..preprocessing.stacks import SliceStack, scan_stack
 from ..recipe import Recipe
 from ..scans.case import Case
 from ..scans.lungs import lung_mask
-from ..scans.masks import fill_holes
+from ..scans.masks import components, fill_holes
 from ..scans.orientation import oriented, oriented_spacing, unoriented
 from ..scans.scan import Scan, read_scan
 from ..training.devices import autocast, named_operators
@@ -128,7 +128,7 @@ def threshold_baseline(scan: Scan, closing_mm: float = 6.0) -> np.ndarray:
     for axis, step in enumerate(steps):
         inside = inside.repeat(step, axis).take(range(ct.shape[axis]), axis=axis)
     dense = inside & (ct > BASELINE_HU)
-    labels, count = ndimage.label(dense, structure=np.ones((3, 3, 3)))
+    labels, count = components(dense)
     mask = np.zeros(ct.shape, np.uint8)
     if count:
         sizes = np.bincount(labels.ravel())
