@@ -11,10 +11,15 @@ import typer
 from ..hounsfield import WINDOWS
 from ..recipe import Recipe
 from ..recipes import PROFILES, RECIPES, get_recipe
-from ..video import PLANES
+from ..video import PLANES, RANGES
 
 INTERRUPTED = 130
 """The exit status of a program that Ctrl-C has stopped: 128 and the number of the signal."""
+
+
+def film_range(name: str) -> dict[str, float]:
+    """Return ``min`` and ``max`` of a film's option, as typer takes them."""
+    return dict(zip(("min", "max"), RANGES[name], strict=True))
 
 
 class Commands(typer.core.TyperGroup):
@@ -74,6 +79,16 @@ SettingsOption = Annotated[
 ]
 LoadersOption = Annotated[
     int | None, typer.Option(min=0, help="Processes that load slices, for each device.  (default: by the cores)")
+]
+SpeedOption = Annotated[
+    float, typer.Option(**film_range("frames_per_second"), help="Frames, which are slices, a second.")
+]
+WidthOption = Annotated[int, typer.Option(**film_range("width"), help="Pixels of a frame's width.")]
+PauseOption = Annotated[
+    float, typer.Option(**film_range("pause_s"), help="Seconds more on the slice with most tumour.")
+]
+LoopOption = Annotated[
+    bool, typer.Option("--loop", help="The slices around the tumour alone, as a WebP that starts again.")
 ]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes side by side.  (default: all cores)")]
 ClusterOption = Annotated[

@@ -15,8 +15,12 @@ from .common import (
     DeviceOption,
     KeepIdsOption,
     LabelsOption,
+    LoopOption,
+    PauseOption,
     ProfileOption,
     RecipeOption,
+    SpeedOption,
+    WidthOption,
     WorkersOption,
     app,
     chosen_recipe,
@@ -28,11 +32,18 @@ from .common import (
 
 
 @app.command()
-def film(device: DeviceOption = Device.auto) -> None:
+def film(
+    device: DeviceOption = Device.auto,
+    speed: SpeedOption = 10,
+    width: WidthOption = 960,
+    pause: PauseOption = 1.5,
+    loop: LoopOption = False,
+) -> None:
     """Film a real patient with the course's own weights: the first thing to look at. Prints the film's name."""
+    from ..video.films import FilmStyle
     from ..video.first_film import first_film
 
-    print(first_film(device.value))
+    print(first_film(device.value, FilmStyle(frames_per_second=speed, width=width, pause_s=pause), loop))
 
 
 @app.command()

@@ -16,13 +16,18 @@ from .common import (
     DeviceOption,
     KeepIdsOption,
     LoadersOption,
+    LoopOption,
+    PauseOption,
     Plane,
     ProfileOption,
     RecipeOption,
     SettingsOption,
+    SpeedOption,
+    WidthOption,
     Window,
     app,
     chosen_recipe,
+    film_range,
     finish,
     tell,
 )
@@ -206,12 +211,19 @@ def video(
     out: Annotated[Path | None, typer.Option(help="Folder of the video.  (default: outputs/videos)")] = None,
     window: Annotated[Window, typer.Option(help="Which HU are drawn from black to white.")] = Window.lung,
     plane: Annotated[Plane, typer.Option(help="Which way the slices lie.")] = Plane.axial,
-    mip: Annotated[float, typer.Option(min=0, help="Maximum-intensity projection of so many mm around a slice.")] = 0,
-    gif: Annotated[bool, typer.Option("--gif", help="Write a GIF instead of an mp4.")] = False,
+    mip: Annotated[
+        float, typer.Option(**film_range("slab_mm"), help="Maximum-intensity projection of so many mm around a slice.")
+    ] = 0,
+    speed: SpeedOption = 10,
+    width: WidthOption = 960,
+    pause: PauseOption = 1.5,
+    loop: LoopOption = False,
+    gif: Annotated[bool, typer.Option("--gif", help="Write a GIF instead of an mp4 (or of a WebP).")] = False,
 ) -> None:
     """Film a scan slice by slice with the outlines of its masks: OUT/SCAN.mp4."""
     from ..paths import outputs_dir
     from ..video.films import film_case
 
-    ending, folder = ".gif" if gif else ".mp4", out or outputs_dir() / "videos"
-    print(film_case(scan, folder, label, prediction, probability, plane.value, window.value, mip, ending))
+    ending, folder = ".gif" if gif else ".webp" if loop else ".mp4", out or outputs_dir() / "videos"
+    look = {"window": window.value, "slab_mm": mip, "frames_per_second": speed, "width": width, "pause_s": pause}
+    print(film_case(scan, folder, label, prediction, probability, plane.value, ending, loop, **look))

@@ -35,6 +35,12 @@ box up to the chin."""
 APEX_MM = 6.0
 """So far above the last wide slice air still counts: a tumour that fills an apex leaves it narrow."""
 
+BODY_SHARE = 0.05
+"""A plane with less of the body than this share of the fullest one's shows a fold of skin, or what lies at it."""
+
+BODY_MM = 100.0
+"""What is dense and smaller than this in any plane is no chest, but a block cut out of one, or a toy."""
+
 
 def find_lungs(ct: np.ndarray, spacing: tuple[float, float, float], coarse_mm: float = COARSE_MM) -> np.ndarray:
     """Return the air inside the body, lungs and large airways, as bool on a grid of about ``coarse_mm``.
@@ -44,13 +50,35 @@ def find_lungs(ct: np.ndarray, spacing: tuple[float, float, float], coarse_mm: f
     """
     steps = coarse_steps(spacing, coarse_mm)
     air = ct[:: steps[0], :: steps[1], :: steps[2]] < LUNG_HU
-    # the table and clothes are thin: without this they would fence off room air as if it were inside a body
-    body = _largest(_opened(~air))
-    filled = fill_holes(body)
+    filled = fill_holes(_body(air))
     inside = air & (filled | _cut_open(ct[:: steps[0], :: steps[1], :: steps[2]], air & ~filled))
     labels, count = ndimage.label(inside)
     sizes = np.bincount(labels[inside], minlength=count + 1)
     return (sizes * np.prod(np.multiply(spacing, steps)) / 1000 >= MIN_LUNG_ML)[labels]
+
+
+def body_box(
+    ct: np.ndarray,
+    spacing: tuple[float, float, float],
+    shares: tuple[float, float, float] = (BODY_SHARE, BODY_SHARE, BODY_SHARE),
+) -> tuple[slice, slice, slice]:
+    """Return the box of the body, without table and room, as an index (slice, row, column) of ``ct`` in HU.
+
+    ``spacing`` is in mm in that order. A plane across one of these directions belongs to the box if it holds at least
+    so much of the body as ``shares`` says, as a part of what the fullest plane of that direction holds. The box is
+    right to a step of the coarse grid (about :data:`COARSE_MM`). Where no body of :data:`BODY_MM` in both directions
+    of a slice is found, it is the whole scan.
+    """
+    steps = coarse_steps(spacing)
+    body = _body(ct[:: steps[0], :: steps[1], :: steps[2]] < LUNG_HU)
+    box = []
+    for axis, (step, size) in enumerate(zip(steps, ct.shape, strict=True)):
+        areas = np.count_nonzero(body, axis=tuple(other for other in range(3) if other != axis))
+        held = np.flatnonzero((areas > 0) & (areas >= shares[axis] * areas.max()))
+        ends = (held[0] * step, (held[-1] + 1) * step) if len(held) else (0, size)
+        box.append(slice(int(ends[0]), min(size, int(ends[1]))))
+    wide = [(side.stop - side.start) * mm >= BODY_MM for side, mm in zip(box[1:], spacing[1:], strict=True)]
+    return tuple(box) if all(wide) else tuple(slice(0, size) for size in ct.shape)  # type: ignore[return-value]
 
 
 def coarse_steps(spacing: tuple[float, float, float], coarse_mm: float = COARSE_MM) -> tuple[int, int, int]:
@@ -104,6 +132,14 @@ def _without_windpipe(lungs: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     square = np.ones([int(np.ceil(WINDPIPE_MM / mm)) for mm in spacing[1:]], np.uint8)
     wide = [index for index, plane in enumerate(lungs.view(np.uint8)) if cv2.erode(plane, square).any()]
     return lungs[: wide[-1] + 1 + round(APEX_MM / spacing[0])] if len(wide) else lungs
+
+
+def _body(air: np.ndarray) -> np.ndarray:
+    """Return the body: the largest part (slice, row, column) that is no ``air``.
+
+    The table and clothes are thin: if they were not opened, they would belong to it, and fence off room air.
+    """
+    return _largest(_opened(~air))
 
 
 def _cut_open(ct: np.ndarray, outside: np.ndarray) -> np.ndarray:

@@ -2,3 +2,6 @@
 
 PLANES = ("axial", "coronal", "sagittal")
 """The ways in which a chest is cut into slices to be looked at."""
+
+RANGES = {"frames_per_second": (1, 60), "width": (320, 1920), "pause_s": (0, 10), "slab_mm": (0, 200)}
+"""The least and the most of each option of a film: frames a second, pixels, seconds, mm of a projection."""

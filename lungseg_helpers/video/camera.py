@@ -22,9 +22,20 @@ GIF_OPTIONS = [
     "scale=iw*2/3:-1,split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1",
 ]
 
+WEBP_OPTIONS = ["-loop", "0", "-quality", "70", "-compression_level", "5"]
+
+KINDS = {
+    ".mp4": ("libx264", "yuv420p", VIDEO_OPTIONS),
+    ".gif": ("gif", "pal8", GIF_OPTIONS),
+    ".webp": ("libwebp_anim", "yuv420p", WEBP_OPTIONS),
+}
+"""Codec, pixel format and options of the encoder, by the file's ending."""
+
 
 class FilmCamera:
-    """A camera such as celluloid's, whose ``snap`` sends the frame to ``path`` (.mp4 or .gif), not keeping its artists.
+    """A camera such as celluloid's, whose ``snap`` sends the frame to ``path``, not keeping its artists.
+
+    The ending of ``path`` is one of :data:`KINDS`.
 
     ``figure`` lies over the pictures like a slide: what it holds is drawn once, but for
     ``moving``, the artists that change from frame to frame. Use it as a context manager:
@@ -41,22 +52,22 @@ class FilmCamera:
         self.canvas.draw()
         self.slide = self.canvas.copy_from_bbox(figure.bbox)
         self.size = self.canvas.get_width_height()
-        gif = Path(path).suffix == ".gif"
+        codec, pixels, options = KINDS[Path(path).suffix]
         self.file = written_whole(path)
         self.encoder = imageio_ffmpeg.write_frames(
             str(self.file.__enter__()),
             self.size,
             pix_fmt_in="rgb24",
-            pix_fmt_out="pal8" if gif else "yuv420p",
+            pix_fmt_out=pixels,
             fps=frames_per_second,
-            codec="gif" if gif else "libx264",
+            codec=codec,
             macro_block_size=1,
-            output_params=GIF_OPTIONS if gif else VIDEO_OPTIONS,
+            output_params=options,
         )
         self.encoder.send(None)
 
-    def snap(self, picture: np.ndarray) -> None:
-        """Send ``picture``, (height, width, 3) uint8, with slide and moving artists over it."""
+    def snap(self, picture: np.ndarray, times: int = 1) -> None:
+        """Send ``picture``, (height, width, 3) uint8, with slide and moving artists over it, for ``times`` frames."""
         self.canvas.restore_region(self.slide)
         for artist in self.moving:
             self.figure.draw_artist(artist)
@@ -67,7 +78,8 @@ class FilmCamera:
         share = over[:, 3:] / 255
         picture = picture.copy()
         picture[rows, columns] = share * over[:, :3] + (1 - share) * picture[rows, columns]
-        self.encoder.send(picture.tobytes())
+        for _ in range(times):
+            self.encoder.send(picture.tobytes())
 
     def __enter__(self) -> FilmCamera:
         return self

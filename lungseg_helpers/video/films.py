@@ -1,52 +1,86 @@
 """Slice videos: a patient filmed slice by slice, truth and prediction as contours, probability as a heat map.
 
 celluloid's Camera keeps every frame's artists until the end and then draws whole figures.
-:class:`FilmCamera` keeps nothing: the same few artists are moved for each frame and drawn alone,
-over what was drawn once, and the picture goes to the encoder at once. So memory does not grow with the scan.
+:class:`~lungseg_helpers.video.camera.FilmCamera` keeps nothing: the same few artists are moved for each frame and
+drawn alone, over what was drawn once, and the picture goes to the encoder at once. So memory does not grow with the
+scan.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
-import cv2
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from tqdm import tqdm
 
 from ..errors import ScanError
+from ..hounsfield import AIR_HU, WINDOWS
 from ..scans.case import case_id
 from ..scans.checking import label_on_grid
 from ..scans.orientation import oriented
 from ..scans.scan import Scan, read_scan
 from ..scans.view import View, open_view
-from ..video import PLANES
+from ..video import PLANES, RANGES
 from .camera import FilmCamera
-from .overlay import PREDICTION, TRUTH, add_legend, outline, window_limits
+from .developing import close_up, develop
+from .following import crop_to_body, follow, fullest, marked
+from .layout import Layout
+from .overlay import PREDICTION, TRUTH, outline
 
-WIDTH, LEAST_HEIGHT, DPI = 640, 240, 100
-"""Pixels of a frame; its height follows from the patient."""
 STEP_MM = 2.0
 """Coronal and sagittal films take a slice about every so often: pixels lie closer than anyone needs to see."""
-BAR = 18
-"""Pixels at the right edge for the bar that shows where in the patient the slice lies."""
-HEAT = "YlOrRd"
-FAINT = 0.05
-"""Probabilities below this are not drawn: a network is never quite sure of nothing."""
+LOOP_MM = 34.0
+"""A loop shows the slices so near to the fullest one, on either side."""
+LONGEST = 28
+"""Letters of a scan's name that the line at the top has room for."""
+
+
+@dataclass(frozen=True)
+class FilmStyle:
+    """How a film looks and runs. Raises ValueError for a window that has no name, or a number out of :data:`RANGES`.
+
+    ``window`` is a name in :data:`~lungseg_helpers.hounsfield.WINDOWS`. With ``slab_mm`` each frame is the
+    maximum-intensity projection (MIP) of so many mm around its slice, in which vessels are branches and nodules stay
+    balls; masks are projected alike. The film has ``frames_per_second``, stays ``pause_s`` longer on the fullest
+    slice, and is ``width`` pixels wide.
+    """
+
+    window: str = "lung"
+    slab_mm: float = 0.0
+    frames_per_second: float = 10
+    width: int = 960
+    pause_s: float = 1.5
+
+    def __post_init__(self) -> None:
+        if self.window not in WINDOWS:
+            raise ValueError(f"window is {self.window!r}; use one of: {', '.join(WINDOWS)}")
+        for name, (least, most) in RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"{name} is {getattr(self, name)}; use {least} to {most}")
+        # the encoder wants even numbers
+        object.__setattr__(self, "width", 2 * round(self.width / 2))
+
+    @property
+    def marks(self) -> list[str]:
+        """What differs from the defaults, for a file's name: ``mip10``, ``fps20``."""
+        words = {"window": "", "slab_mm": "mip", "frames_per_second": "fps", "width": "width", "pause_s": "pause"}
+        changed = [
+            (each.name, getattr(self, each.name)) for each in fields(self) if getattr(self, each.name) != each.default
+        ]
+        return [words[name] + (value if name == "window" else f"{value:g}") for name, value in changed]
 
 
 @dataclass(frozen=True)
 class Film:
-    """What is filmed, turned so that the first axis is the one that the film runs along.
+    """What is filmed, cropped to the body and turned so that the first axis is the one that the film runs along.
 
     ``ct`` int16 HU, ``truth``, ``prediction`` (uint8) and ``probability`` (uint8, 255ths) are
     (slice, row, column); ``spacing`` is in mm in that order; ``shown`` are the slices that become
-    frames, and ``places`` says where each of them lies; ``upward`` whether the film runs towards the
-    head. Of the arrays ``ct`` alone has to be there.
+    frames, and ``places`` says of each slice which of the scan's it is and where it lies; ``upward`` whether the film
+    runs towards the head. ``findings`` is uint8 or more, the numbers of what is described in ``words``.
+    Of the arrays ``ct`` alone has to be there.
     """
 
     ct: np.ndarray
@@ -57,145 +91,110 @@ class Film:
     truth: np.ndarray | None = None
     prediction: np.ndarray | None = None
     probability: np.ndarray | None = None
+    findings: np.ndarray | None = None
+    words: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def outlined(self) -> list[tuple[np.ndarray, dict[str, Any]]]:
+        """The masks that are outlined, each with its style."""
+        pairs = ((self.truth, TRUTH), (self.prediction, PREDICTION))
+        return [(mask, style) for mask, style in pairs if mask is not None]
+
+    @property
+    def fullest(self) -> int | None:
+        """The shown slice that holds most truth, or else most prediction; None where there is neither."""
+        mask = marked(self.truth, self.prediction)
+        if mask is None:
+            return None
+        held = mask[self.shown.start : self.shown.stop : self.shown.step]
+        return self.shown[fullest(held)] if held.any() else None
 
 
 def turn(view: View, plane: str = "axial") -> Film:
     """Return a view as a film: axial from the lowest slice up, coronal from front to back, sagittal from right to left.
 
-    In coronal and sagittal frames the head is at the top. Nothing is copied. The view's masks may
-    be called ``truth``, ``prediction`` and ``probability``.
+    The film shows the body, without the air and the table around it. In coronal and sagittal frames the head is at the
+    top. Nothing is copied. The view's masks may be called ``truth``, ``prediction``, ``probability`` and ``findings``.
     """
     if plane not in PLANES:
         raise ValueError(f"plane is {plane!r}; use one of: {', '.join(PLANES)}")
-    order = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}[plane]
-    arrays = {name: array.transpose(order) for name, array in (("ct", view.ct), *view.masks.items())}
-    spacing = tuple(view.spacing[axis] for axis in order)
+    axis = PLANES.index(plane)
+    body, box = crop_to_body(view, axis)
+    order = (axis, *(other for other in range(3) if other != axis))
+    arrays = {name: array.transpose(order) for name, array in (("ct", body.ct), *body.masks.items())}
+    spacing = tuple(body.spacing[axis] for axis in order)
+    first, of, count = box[axis].start, view.ct.shape[axis], len(arrays["ct"])
     if plane == "axial":
-        shown = range(len(view.ct))
-        places = [f"z {z:.1f} mm" for z in view.z_mm]
+        step = 1
+        where = [f"z {z:.1f} mm" for z in body.z_mm]
     else:
         arrays = {name: array[:, ::-1] for name, array in arrays.items()}
-        shown = range(0, len(arrays["ct"]), max(1, round(STEP_MM / spacing[0])))
+        step = max(1, round(STEP_MM / spacing[0]))
         edge = {"coronal": "front", "sagittal": "right"}[plane]
-        places = [f"{index * spacing[0]:.1f} mm from the {edge}" for index in shown]
+        where = [f"{index * spacing[0]:.0f} mm from the {edge}" for index in range(count)]
+    places = [f"slice {first + index + 1}/{of}   {place}" for index, place in enumerate(where)]
+    shown = range(0, count, step)
     return Film(spacing=spacing, shown=shown, places=places, upward=plane == "axial", **arrays)  # type: ignore[arg-type]
 
 
-def shoot(
-    film: Film,
-    path: Path,
-    window: str = "lung",
-    title: str = "",
-    slab_mm: float = 0.0,
-    frames_per_second: float = 10,
-    progress: bool = True,
-) -> Path:
-    """Film a patient into an H.264 mp4 that browsers play (or a .gif), one frame a slice.
+def around_fullest(film: Film, reach_mm: float = LOOP_MM) -> Film:
+    """Return the film of the slices within ``reach_mm`` of the fullest one alone: what a loop shows.
 
-    With ``slab_mm`` each frame is the maximum-intensity projection of so many mm around its
-    slice, in which vessels are branches and nodules stay balls; masks are projected alike.
-    The frame shows the contours, the heat map, a ruler, and at the right edge a bar with
-    the slice's place and the slices that hold truth and prediction.
+    Raises :class:`ScanError` where nothing is marked.
     """
-    height, width = film.ct.shape[1] * film.spacing[1], film.ct.shape[2] * film.spacing[2]
-    rows = max(LEAST_HEIGHT, 2 * round(WIDTH * height / width / 2))
-    # a patient who is far wider than high has room above and below
-    scale = min(WIDTH / width, rows / height)
-    size = (round(width * scale), round(height * scale))
-    edge = ((rows - size[1]) // 2, (WIDTH - size[0]) // 2)
-    figure = Figure(figsize=((WIDTH + BAR) / DPI, rows / DPI), dpi=DPI)
-    ax = figure.add_axes(
-        (edge[1] / (WIDTH + BAR), 1 - (edge[0] + size[1]) / rows, size[0] / (WIDTH + BAR), size[1] / rows)
-    )
-    ax.set(xlim=(0, width), ylim=(height, 0))
-    ax.set_axis_off()
-    styles = [(mask, style) for mask, style in ((film.truth, TRUTH), (film.prediction, PREDICTION)) if mask is not None]
-    lines = [ax.plot([], [], **style)[0] for _, style in styles]
-    box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2}
-    note = ax.text(0.01, 0.985, "", transform=ax.transAxes, color="white", va="top", fontsize=9, bbox=box)
-    add_legend(ax, film.truth is not None, film.prediction is not None)
-    _draw_ruler(ax, width)
-    if film.probability is not None:
-        _draw_heat_key(ax)
-    marker = _draw_bar(figure.add_axes((WIDTH / (WIDTH + BAR), 0, BAR / (WIDTH + BAR), 1)), film)
-    reach = round(slab_mm / film.spacing[0] / 2)
-    kind = f"   MIP {slab_mm:g} mm" if reach else ""
-    picture = np.zeros((rows, WIDTH + BAR, 3), np.uint8)
-    with FilmCamera(figure, [*lines, note, marker], path, frames_per_second) as camera:
-        slices = tqdm(film.shown, desc=f"filming {title}", unit="slice", leave=False, disable=not progress)
-        for index, place in zip(slices, film.places, strict=True):
+    middle = film.fullest
+    if middle is None:
+        raise ScanError("no tumour is marked, so there is nothing for a loop to show; give a label or a prediction")
+    near = [index for index in film.shown if abs(index - middle) * film.spacing[0] <= reach_mm]
+    return replace(film, shown=range(near[0], near[-1] + 1, film.shown.step))
+
+
+def shoot(film: Film, path: Path, title: str = "", style: FilmStyle | None = None, progress: bool = True) -> Path:
+    """Film a patient, one frame a slice: an H.264 mp4 that browsers play, or a .gif or .webp that starts again.
+
+    The frame shows the slice with its contours and heat map, beside it a close-up that follows the largest
+    cross-section of a lesion, and at the right edge a bar with the slice's place and the slices that hold truth and
+    prediction. Rulers are true to scale in both.
+    """
+    style = style or FilmStyle()
+    spacing, masks = film.spacing[1:], [mask for mask, _ in film.outlined]
+    track = follow(masks, film.spacing)
+    size_mm = film.ct.shape[1] * spacing[0], film.ct.shape[2] * spacing[1]
+    side_mm = track.side_mm if track else 0.0
+    layout = Layout(size_mm, style.width, side_mm, [look for _, look in film.outlined], film.probability is not None)
+    marker = layout.draw_bar(len(film.ct), film.upward, film.outlined)
+    reach = round(style.slab_mm / film.spacing[0] / 2)
+    kind = f"   MIP {style.slab_mm:g} mm" if reach else ""
+    name = title if len(title) <= LONGEST else f"{title[: LONGEST - 1]}…"
+    longest, pause = film.fullest, round(style.pause_s * style.frames_per_second)
+    black = np.zeros((*layout.shape, 3), np.uint8)
+    with FilmCamera(layout.figure, [*layout.moving, marker], path, style.frames_per_second) as camera:
+        for index in tqdm(film.shown, desc=f"filming {title}", unit="slice", leave=False, disable=not progress):
             slab = slice(max(0, index - reach), index + reach + 1)
+            ct = film.ct[slab].max(axis=0)
             heat = None if film.probability is None else film.probability[slab].max(axis=0)
-            developed = develop(film.ct[slab].max(axis=0), size, window, heat)
-            picture[edge[0] : edge[0] + size[1], edge[1] : edge[1] + size[0]] = developed
-            for line, (mask, _) in zip(lines, styles, strict=True):
-                line.set_data(*outline(mask[slab].any(axis=0), film.spacing[1:]))
-            note.set_text(f"{title}   slice {index + 1}/{len(film.ct)}   {place}{kind}".strip())
+            black[layout.slice.index] = develop(ct, layout.slice.size, style.window, heat)
+            corner = None
+            black[layout.close.index] = 0
+            if track and track.near(index):
+                close = (track.centres[index], track.side_mm, spacing, layout.close.width)
+                near = None if heat is None else close_up(heat, *close)
+                part = close_up(ct, *close, fill=AIR_HU)
+                black[layout.close.index] = develop(part, layout.close.size, style.window, near)
+                corner = track.corner_mm(index)
+            outlines = [outline(mask[slab].any(axis=0), spacing) for mask in masks]
+            layout.move(f"{name}   {film.places[index]}{kind}".strip(), outlines, corner, _said(film, slab))
             marker.set_ydata([index, index])
-            camera.snap(picture)
+            camera.snap(black, 1 + pause if index == longest else 1)
     return Path(path)
 
 
-def develop(ct: np.ndarray, size: tuple[int, int], window: str, heat: np.ndarray | None = None) -> np.ndarray:
-    """Return one slice (row, column) in HU as a picture of ``size`` (width, height): (height, width, 3) uint8.
-
-    ``heat`` is a probability in 255ths, uint8, laid over it the more opaquely the higher it is.
-    """
-    low, high = window_limits(window)
-    grey = cv2.convertScaleAbs(np.clip(ct, low, high) - low, alpha=255 / (high - low))
-    how = cv2.INTER_AREA if size[0] < ct.shape[1] else cv2.INTER_LINEAR
-    picture = cv2.cvtColor(cv2.resize(grey, size, interpolation=how), cv2.COLOR_GRAY2RGB)
-    if heat is not None and heat.max() > FAINT * 255:
-        heat = cv2.resize(np.ascontiguousarray(heat), size, interpolation=cv2.INTER_LINEAR)
-        colours = (255 * matplotlib.colormaps[HEAT](np.arange(256))[:, :3]).astype(np.float32)
-        hot = heat > FAINT * 255
-        share = 0.2 + 0.4 * heat[hot, None] / 255
-        picture[hot] = (1 - share) * picture[hot] + share * colours[heat[hot]]
-    return picture
-
-
-def _draw_ruler(ax: Axes, width: float) -> None:
-    """A ruler in the lower right corner, of a round length of about a fifth of the picture's ``width`` in mm."""
-    length = max(mm for mm in (1, 2, 5, 10, 20, 50, 100) if mm <= max(1.0, width / 4))
-    right, low = 0.97 * width, 0.035
-    place, rim = ax.get_xaxis_transform(), [withStroke(linewidth=4, foreground="black")]
-    style = {"color": "white", "linewidth": 2, "transform": place, "path_effects": rim}
-    ax.plot([right - length, right], [low, low], marker="|", markersize=8, markeredgewidth=2, **style)
-    ax.text(
-        right - length / 2,
-        low + 0.018,
-        f"{length} mm",
-        color="white",
-        fontsize=9,
-        ha="center",
-        va="bottom",
-        transform=place,
-        path_effects=rim,
-    )
-
-
-def _draw_heat_key(ax: Axes) -> None:
-    """What the heat map's colours mean, in the upper right corner."""
-    key = ax.inset_axes((0.8, 0.955, 0.15, 0.022))
-    key.imshow(np.linspace(0, 1, 128)[None], cmap=HEAT, aspect="auto", extent=(0, 1, 0, 1))
-    key.set(yticks=[], xticks=[])
-    for place, text, side in ((-0.05, "0", "right"), (1.05, "1", "left")):
-        key.text(place, 0.5, text, color="white", fontsize=9, ha=side, va="center", transform=key.transAxes)
-    key.text(0.5, -0.4, "tumour probability", color="white", fontsize=8, ha="center", va="top", transform=key.transAxes)
-
-
-def _draw_bar(ax: Axes, film: Film) -> matplotlib.lines.Line2D:
-    """The bar with the slices that hold truth (left half) and prediction (right half); returns the moving marker."""
-    count = len(film.ct)
-    # a film that does not run upwards starts at the top of the bar
-    ends = (-0.5, count - 0.5) if film.upward else (count - 0.5, -0.5)
-    ax.set(xlim=(0, 1), ylim=ends, facecolor="0.15", xticks=[])
-    ax.set_yticks([])
-    for mask, style, left in ((film.truth, TRUTH, 0.05), (film.prediction, PREDICTION, 0.52)):
-        if mask is not None:
-            held = np.flatnonzero(mask.any(axis=(1, 2)))
-            ax.barh(held, 0.43, left=left, height=1.0, color=style["color"], linewidth=0)
-    return ax.plot([0, 1], [0, 0], color="white", linewidth=2)[0]
+def _said(film: Film, slab: slice) -> str:
+    """What is said of the findings in these slices, a line each."""
+    if film.findings is None:
+        return ""
+    there = film.findings[slab]
+    return "\n".join(film.words[number] for number in np.unique(there[there > 0]).tolist())
 
 
 def film_case(
@@ -205,25 +204,32 @@ def film_case(
     prediction: Path | None = None,
     probability: Path | None = None,
     plane: str = "axial",
-    window: str = "lung",
-    slab_mm: float = 0.0,
     ending: str = ".mp4",
+    loop: bool = False,
     progress: bool = True,
+    **options: Any,
 ) -> Path:
     """Film a NIfTI scan with the masks given, into ``folder/<scan name>.mp4``; returns that path.
 
-    Another ``plane`` and a projection (``slab_mm`` above 0) add to the name; ``ending`` is ``.mp4`` or ``.gif``.
-    ``probability`` is a file as ``lungseg predict --probabilities`` writes it. Raises :class:`ScanError` where a
-    file cannot be used, or a mask or the probabilities lie on another grid.
+    ``options`` are those of :class:`FilmStyle`; they and another ``plane`` add to the name. ``ending`` is ``.mp4``,
+    ``.gif`` or ``.webp``; ``loop`` films the slices around the tumour alone. ``probability`` is a file as
+    ``lungseg predict --probabilities`` writes it. Raises ValueError for an option out of range, and
+    :class:`ScanError` where a file cannot be used, or a mask or the probabilities lie on another grid.
     """
+    style = FilmStyle(**options)
     image = read_scan(scan)
     view = open_view(image, truth=label, prediction=prediction)
     if probability is not None:
         view.masks["probability"] = _read_probability(probability, image)
-    name = case_id(scan)
-    extra = [*([plane] if plane != "axial" else []), *([f"mip{slab_mm:g}"] if slab_mm else [])]
-    path = Path(folder) / ("_".join([name, *extra]) + ending)
-    return shoot(turn(view, plane), path, window, name, slab_mm, progress=progress)
+    film, name = turn(view, plane), case_id(scan)
+    path = Path(folder) / film_name(name, style, plane, ending, loop)
+    return shoot(around_fullest(film) if loop else film, path, name, style, progress)
+
+
+def film_name(name: str, style: FilmStyle, plane: str = "axial", ending: str = ".mp4", loop: bool = False) -> str:
+    """Return a film's file name: whatever is not the default stands in it, so that no film overwrites another."""
+    marks = [*([plane] if plane != "axial" else []), *style.marks, *(["loop"] if loop else [])]
+    return "_".join([name, *marks]) + ending
 
 
 def _read_probability(path: Path, image: Scan) -> np.ndarray:

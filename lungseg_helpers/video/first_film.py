@@ -11,16 +11,18 @@ from ..scans.view import open_view
 from ..sources.first_patient import first_patient
 from ..training.devices import pick_device
 from ..training.weights import load_weights
-from .films import shoot, turn
+from .films import FilmStyle, around_fullest, film_name, shoot, turn
 
 
-def first_film(device: str = "auto") -> Path:
+def first_film(device: str = "auto", style: FilmStyle | None = None, loop: bool = False) -> Path:
     """Film one scan with truth and prediction, and return the path: ``outputs/videos/first_film.mp4``.
 
-    The scan is a real patient's, fetched once; without a connection a phantom is made in its place, and a line on
-    stderr says so. A film that is newer than the weights is not made again.
+    With ``loop`` it is a WebP of the slices around the tumour that starts again, which web pages show as a picture.
+    What ``style`` changes adds to the name. The scan is a real patient's, fetched once; without a connection a phantom
+    is made in its place, and a line on stderr says so. A film that is newer than the weights is not made again.
     """
-    path = outputs_dir() / "videos" / "first_film.mp4"
+    style = style or FilmStyle()
+    path = outputs_dir() / "videos" / film_name("first_film", style, ending=".webp" if loop else ".mp4", loop=loop)
     if path.is_file() and path.stat().st_mtime > SHIPPED_WEIGHTS.stat().st_mtime:
         return path
     case = first_patient()
@@ -28,4 +30,5 @@ def first_film(device: str = "auto") -> Path:
     prediction = predict_case(network, recipe, case, pick_device(device), progress=True)
     view = open_view(case.image, truth=case.label)
     view.masks["prediction"] = oriented(prediction.mask, prediction.scan.affine)
-    return shoot(turn(view), path, title=case.id)
+    film = turn(view)
+    return shoot(around_fullest(film) if loop else film, path, case.id, style)

@@ -11,7 +11,7 @@ from skimage.measure import find_contours
 
 from ..scans.lungs import lung_box
 from ..scans.view import View
-from .films import develop
+from .developing import develop
 from .overlay import TRUTH
 
 GREYS = 20

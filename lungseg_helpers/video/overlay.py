@@ -11,16 +11,38 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from skimage.measure import find_contours
 
 from ..hounsfield import WINDOWS
 from ..scans.masks import mask_box
+from .following import follow
 
-TRUTH = {"color": "#56B4E9", "linestyle": "-", "linewidth": 1.6, "label": "truth"}
-PREDICTION = {"color": "#E69F00", "linestyle": (0, (4, 1.5)), "linewidth": 1.6, "label": "prediction"}
+EDGE = [withStroke(linewidth=4.2, foreground="white"), withStroke(linewidth=3.0, foreground="black")]
+"""Around an outline a dark rim, and a light one around that: it is seen on lung, on bone and on a heat map."""
+
+TRUTH = {"color": "#56B4E9", "linestyle": "-", "linewidth": 1.6, "label": "truth", "path_effects": EDGE}
+PREDICTION = {
+    "color": "#E69F00",
+    "linestyle": (0, (4, 1.5)),
+    "linewidth": 1.6,
+    "label": "prediction",
+    "path_effects": EDGE,
+}
+
+HEAT = "RdPu"
+"""Probabilities are drawn in a hue that neither outline has."""
+
+LOCATOR = 0.36
+"""So much of a close-up's width the whole slice in its corner takes."""
+
+ROUND_MM = (1, 2, 5, 10, 20, 50, 100)
+"""Lengths of a ruler."""
 
 
 def window_limits(window: str) -> tuple[float, float]:
@@ -79,6 +101,21 @@ def draw_slice(
     ax.set_ylim(extent[2:])
 
 
+def draw_ruler(ax: Axes, width: float) -> list[Artist]:
+    """Draw a ruler in the lower right corner, of a round length of at most a fourth of the ``width`` in mm.
+
+    Returns its line and its text.
+    """
+    length = max(mm for mm in ROUND_MM if mm <= max(ROUND_MM[0], width / 4))
+    right, low, share = 0.97, 0.045, length / width
+    place, rim = ax.transAxes, [withStroke(linewidth=4, foreground="black")]
+    style = {"color": "white", "linewidth": 2.5, "transform": place, "path_effects": rim}
+    line = Line2D([right - share, right], [low, low], marker="|", markersize=9, markeredgewidth=2.5, **style)
+    ax.add_artist(line)
+    style = {"color": "white", "ha": "center", "va": "bottom", "transform": place, "path_effects": rim}
+    return [line, ax.text(right - share / 2, low + 0.018, f"{length} mm", fontsize=11.5, **style)]
+
+
 def add_legend(ax: Axes, truth: bool, prediction: bool) -> None:
     """Name the contours once, below the picture, whether or not the first slice has any."""
     styles = [style for style, there in ((TRUTH, truth), (PREDICTION, prediction)) if there]
@@ -93,7 +130,8 @@ def add_legend(ax: Axes, truth: bool, prediction: bool) -> None:
             facecolor="black",
             edgecolor="none",
             labelcolor="white",
-            handlelength=3,
+            handlelength=2,
+            columnspacing=1,
         )
 
 
@@ -105,9 +143,15 @@ def draw_gallery(
     prediction: np.ndarray | None = None,
     window: str = "lung",
     title: str = "",
+    zoom: bool = False,
 ) -> Figure:
-    """Draw slices of a volume (slice, row, column) side by side; ``spacing`` is (slice, row, column) in mm."""
-    aspect = ct.shape[1] * spacing[1] / (ct.shape[2] * spacing[2])
+    """Draw slices of a volume (slice, row, column) side by side; ``spacing`` is (slice, row, column) in mm.
+
+    With ``zoom`` each shows the surroundings of the lesion nearest to it, at one scale with a ruler, and the whole
+    slice is a small picture in its corner. Where nothing is marked, whole slices are shown.
+    """
+    track = follow((truth, prediction), spacing) if zoom else None
+    aspect = 1.0 if track else ct.shape[1] * spacing[1] / (ct.shape[2] * spacing[2])
     size = (3.2 * len(indices), 3.2 * aspect + (0.3 if title else 0))
     figure, axes = plt.subplots(1, len(indices), figsize=size, squeeze=False, layout="constrained")
     for ax, index in zip(axes[0], indices, strict=True):
@@ -115,7 +159,30 @@ def draw_gallery(
         note = f"slice {index + 1}/{len(ct)}"
         draw_slice(ax, ct[index], spacing[1:], *masks, window=window, note=note)
         ax.set_axis_off()
+        if track:
+            zoom_in(ax, track.corner_mm(index), track.side_mm)
+            draw_locator(ax, ct[index], spacing[1:], window)
     add_legend(axes[0, 0], truth is not None, prediction is not None)
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
+
+
+def zoom_in(ax: Axes, corner: tuple[float, float], side_mm: float) -> None:
+    """Show a square of what :func:`draw_slice` has drawn, from its upper left ``corner`` (x, y in mm), with a ruler."""
+    ax.set(xlim=(corner[0], corner[0] + side_mm), ylim=(corner[1] + side_mm, corner[1]), facecolor="black")
+    ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, facecolor="black", zorder=-1))
+    draw_ruler(ax, side_mm)
+
+
+def draw_locator(ax: Axes, ct: np.ndarray, spacing: Sequence[float], window: str = "lung") -> None:
+    """Draw the whole slice (row, column) small into the upper right corner, with a box around what ``ax`` shows."""
+    rows, columns = ct.shape
+    high = LOCATOR * rows * spacing[0] / (columns * spacing[1])
+    small = ax.inset_axes((1 - LOCATOR, 1 - high, LOCATOR, high))
+    draw_slice(small, ct, spacing, window=window)
+    (left, right), (low, top) = ax.get_xlim(), ax.get_ylim()
+    small.add_patch(Rectangle((left, top), right - left, low - top, fill=False, edgecolor="#F0E442", linewidth=1.4))
+    small.set(xticks=[], yticks=[])
+    for spine in small.spines.values():
+        spine.set_color("white")
