@@ -130,7 +130,10 @@ def predict(
     keep_ids: KeepIdsOption = False,
     cluster: ClusterOption = None,
 ) -> None:
-    """Segment scans: SCAN.nii.gz becomes OUT/SCAN_pred.nii.gz, in the scan's own grid; DICOM gets a DICOM-SEG too."""
+    """Segment scans: SCAN.nii.gz becomes OUT/SCAN_pred.nii.gz, in the scan's own grid; DICOM gets a DICOM-SEG too.
+
+    OUT/SCAN_components.csv says of each component how large it is, how sure the network is, and where it lies.
+    """
     from dataclasses import replace
 
     from ..parallel import on_cluster
