@@ -5,7 +5,8 @@
 #   make lab        open the first notebook in JupyterLab
 #   make test       unit tests, and every notebook compared with its committed outputs
 #   make test-oldest  unit tests with the lowest versions that pyproject.toml allows (PYTHON=python3.11)
-#   make notebooks  execute the notebooks in place, to commit them
+#   make pictures   the loop of a real patient and the contact sheet, anew from the shipped weights, to commit them
+#   make notebooks  the pictures, and the notebooks executed in place, to commit them
 #   make times      make run from nothing, in a temporary folder, measured: outputs/times.json
 #   make bench      the measurements side by side, about two hours; kept in outputs/benchmarks.json
 #   make fuzz       20,000 broken scans against the reader (the unit tests hold 2,000)
@@ -21,7 +22,7 @@ STAMP := $(VENV)/.lungseg-installed
 export OMP_WAIT_POLICY ?= passive
 OLDEST ?= .venv-oldest
 
-.PHONY: run film lab test test-oldest fuzz bench times wheels notebooks clean venv
+.PHONY: run film lab test test-oldest fuzz bench times wheels pictures notebooks clean venv
 .DEFAULT_GOAL := run
 
 venv: $(STAMP)
@@ -65,7 +66,10 @@ bench: $(STAMP)
 wheels: $(STAMP)
 	@$(BIN)/python tools/wheels.py
 
-notebooks: $(STAMP)
+pictures: $(STAMP)
+	$(BIN)/python tools/pictures.py
+
+notebooks: pictures
 	$(BIN)/lungseg film
 	$(BIN)/lungseg phantom
 	$(BIN)/python tools/execute.py

@@ -31,6 +31,7 @@ HOMES = {
     "check": "course.show",
     "right_or": "course.show",
     "show_figure": "course.show",
+    "show_film": "course.show",
     "show_source": "course.show",
     "show_table": "course.show",
     "solution": "course.solutions",
@@ -61,6 +62,7 @@ HOMES = {
     "score": "evaluation.metrics",
     "evaluate_pairs": "evaluation.scores",
     "draw_gallery": "video.overlay",
+    "contact_sheet": "video.sheets",
     "film_case": "video.films",
     "film_loop": "video.loops",
 }

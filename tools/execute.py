@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -23,6 +25,9 @@ import lungseg_helpers  # noqa: F401  (what it sets in the environment, the kern
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
+
+PICTURE = re.compile(r"!\[[^\]]*\]\(([^):\s]+)\)")
+"""A picture in a notebook's text whose address is a file's, seen from the notebook."""
 
 
 def numbered() -> list[Path]:
@@ -50,14 +55,26 @@ def is_done(path: Path, out: Path) -> bool:
         return False
 
 
+def copy_pictures(path: Path, out: Path) -> None:
+    """Copy the pictures that a notebook's text shows to where a copy of it, ``out``, looks for them."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        for address in PICTURE.findall(cell.source) if cell.cell_type == "markdown" else ():
+            there, here = path.parent / address, out.parent / address
+            if there.is_file() and there.resolve() != here.resolve():
+                here.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(there, here)
+
+
 def execute(path: Path, out: Path) -> float:
     """Execute one notebook, write it to ``out``, and return the seconds it took.
 
-    It runs in the folder of ``out``, so that the films it names are found from there. What was executed before a
+    It runs in the folder of ``out``, so that the films it names are found from there; pictures of its text are copied
+    to where they are found. What was executed before a
     failing cell is written too, so that the failure can be read. A copy notes what it was made from.
     """
     notebook = nbformat.read(path, as_version=4)
     out.parent.mkdir(parents=True, exist_ok=True)
+    copy_pictures(path, out)
     start, finished = time.perf_counter(), False
     try:
         # the kernel listens on this machine alone; its warning that it does so unencrypted helps no learner

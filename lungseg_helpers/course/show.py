@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import html
 import inspect
 import io
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -43,6 +47,18 @@ def show_figure(alt: str, figure: Figure | None = None) -> None:
     picture = {"image/png": base64.b64encode(small_png(figure)).decode(), "text/plain": repr(figure)}
     display(picture, metadata={"image/png": {"alt": alt}}, raw=True)
     plt.close(figure)
+
+
+def show_film(path: Path, alt: str, width: int = 720) -> None:
+    """Display a player of an mp4, ``width`` pixels wide; ``alt`` says in words what is to be seen.
+
+    The notebook holds the film's address, not the film: seen from the folder that the notebook runs in, which for a
+    copy that ``make run`` executes is that of the copy. JupyterLab plays what lies below the folder it was started in.
+    """
+    address = quote(Path(os.path.relpath(path)).as_posix())
+    words = html.escape(alt)
+    player = f'<video src="{address}" width="{width}" controls loop muted preload="metadata" title="{words}">'
+    display({"text/html": f"{player}{words}</video>", "text/plain": f"film: {alt}"}, raw=True)
 
 
 def show_panels(events: EventAccumulator, names: Sequence[str], epochs: Sequence[int]) -> Figure:

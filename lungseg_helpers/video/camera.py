@@ -22,7 +22,7 @@ GIF_OPTIONS = [
     "scale=iw*2/3:-1,split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1",
 ]
 
-WEBP_OPTIONS = ["-loop", "0", "-quality", "70", "-compression_level", "5"]
+WEBP_OPTIONS = ["-loop", "0", "-quality", "80", "-compression_level", "5"]
 
 KINDS = {
     ".mp4": ("libx264", "yuv420p", VIDEO_OPTIONS),
@@ -62,6 +62,8 @@ class FilmCamera:
             fps=frames_per_second,
             codec=codec,
             macro_block_size=1,
+            quality=None,
+            ffmpeg_log_level="error",
             output_params=options,
         )
         self.encoder.send(None)

@@ -14,15 +14,18 @@ from ..training.weights import load_weights
 from .films import FilmStyle, around_fullest, film_name, shoot, turn
 
 
-def first_film(device: str = "auto", style: FilmStyle | None = None, loop: bool = False) -> Path:
-    """Film one scan with truth and prediction, and return the path: ``outputs/videos/first_film.mp4``.
+def first_film(
+    device: str = "auto", style: FilmStyle | None = None, loop: bool = False, folder: Path | None = None
+) -> Path:
+    """Film one scan with truth and prediction, and return the path: ``first_film.mp4`` in outputs/videos or ``folder``.
 
     With ``loop`` it is a WebP of the slices around the tumour that starts again, which web pages show as a picture.
     What ``style`` changes adds to the name. The scan is a real patient's, fetched once; without a connection a phantom
     is made in its place, and a line on stderr says so. A film that is newer than the weights is not made again.
     """
     style = style or FilmStyle()
-    path = outputs_dir() / "videos" / film_name("first_film", style, ending=".webp" if loop else ".mp4", loop=loop)
+    name = film_name("first_film", style, ending=".webp" if loop else ".mp4", loop=loop)
+    path = (folder or outputs_dir() / "videos") / name
     if path.is_file() and path.stat().st_mtime > SHIPPED_WEIGHTS.stat().st_mtime:
         return path
     case = first_patient()
