@@ -17,6 +17,8 @@ NAMES = (
     "recipes",
     "nnunet",
     "ablation",
+    "luck",
+    "thresholds",
     "phantom_to_real",
 )
 

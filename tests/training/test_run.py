@@ -15,6 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import SHAPE
 
+from benchmarks.thresholds import CURVES, counts_of, lost_dice
 from lungseg_helpers.dataset.loaders import LungDataModule
 from lungseg_helpers.dataset.split import Split
 from lungseg_helpers.errors import RecipeError, TrainingError, WeightsError
@@ -29,7 +30,6 @@ from lungseg_helpers.training.devices import choose_precision, loader_workers, p
 from lungseg_helpers.training.run import train
 from lungseg_helpers.training.segmenter import (
     THRESHOLDS,
-    TOLERANCE,
     LungSegmenter,
     best_threshold,
     cautious_threshold,
@@ -110,26 +110,30 @@ def test_threshold_is_the_one_that_suits_the_patients():
 
 
 @pytest.mark.parametrize("patients", [1, 2, 3, 10])
-def test_the_threshold_is_the_highest_that_costs_next_to_nothing(patients):
+def test_the_threshold_is_the_middle_of_those_that_are_as_good_as_the_best(patients):
     counts = torch.zeros(len(THRESHOLDS), patients, 3)
     counts[..., 0], counts[..., 1] = 50.0, 20.0
-    assert cautious_threshold(counts) == THRESHOLDS[-1], "none is better: the highest has fewest false alarms"
-    counts[6:, :, 2] += 40  # from 0.7 on every patient loses
-    assert cautious_threshold(counts) == THRESHOLDS[5]
-    counts[4, :, 1] -= 1  # a little better, by less than the tolerance
-    assert cautious_threshold(counts) == THRESHOLDS[5]
-    counts[4, :, 1] -= 9
-    assert cautious_threshold(counts) == THRESHOLDS[4] == best_threshold(counts)[0]
+    assert cautious_threshold(counts) == 0.5, "all are as good"
+    counts[-1, :, 1] -= 1  # a little better, by less than the tolerance
+    assert cautious_threshold(counts) == 0.5
+    counts[:6, :, 2] += 40  # below 0.35 every patient loses
+    assert cautious_threshold(counts) == THRESHOLDS[12] == 0.65, "the middle of 0.35 to 0.95"
+    counts[-1, :, 2] += 40
+    assert cautious_threshold(counts) == 0.65, "0.625 lies between two: the higher has fewer false alarms"
+    counts[8, :, 1] = 0.0
+    assert cautious_threshold(counts) == THRESHOLDS[8] == best_threshold(counts)[0], "one that is much better"
+    counts[:] = 0
+    assert cautious_threshold(counts) == 0.5, "nobody has a Dice: nothing to choose by"
 
 
 def test_two_patients_do_not_make_a_bad_threshold_look_as_good():
-    """What a test for significance would have called no worse: one of two patients loses all at 0.9."""
+    """What a test for significance would have called no worse: one of two patients loses all from 0.6 on."""
     counts = torch.zeros(len(THRESHOLDS), 2, 3)
     counts[..., 0] = 50.0
-    counts[-1, 0] = torch.tensor([0.0, 0.0, 50.0])
-    assert cautious_threshold(counts) == THRESHOLDS[-2]
+    counts[11:, 0] = torch.tensor([0.0, 0.0, 50.0])
+    assert cautious_threshold(counts) == THRESHOLDS[5] == 0.3, "the middle of 0.05 to 0.55"
     counts[:, 1] = 0  # a patient without tumour has no say
-    assert cautious_threshold(counts) == THRESHOLDS[-2]
+    assert cautious_threshold(counts) == THRESHOLDS[5]
 
 
 def test_few_patients_cost_little_dice_when_they_choose_the_threshold():
@@ -138,13 +142,18 @@ def test_few_patients_cost_little_dice_when_they_choose_the_threshold():
     rng, lost = np.random.default_rng(3), []
     for _ in range(500):
         level, wobble = rng.normal(0, 0.15, (1, 2)), rng.normal(0, 0.08, (len(THRESHOLDS), 2))
-        scores = np.clip(population[:, None] + level + wobble, 0.01, 0.99)
-        # of a prediction that misses nothing, d and 2 (1 - d) pixels make a Dice of d
-        counts = torch.from_numpy(np.stack([scores, 2 * (1 - scores), np.zeros_like(scores)], axis=-1))
+        counts = counts_of(np.clip(population[:, None] + level + wobble, 0.01, 0.99))
         chosen = THRESHOLDS.index(cautious_threshold(counts))
-        assert scores.mean(axis=1)[chosen] >= scores.mean(axis=1).max() - TOLERANCE - 1e-9
         lost.append(population.max() - population[chosen])
     assert np.mean(lost) < 0.02 and np.quantile(lost, 0.99) < 0.2
+
+
+@pytest.mark.parametrize("world", CURVES)
+def test_validation_patients_choose_a_threshold_that_loses_little(world):
+    lost = lost_dice(cautious_threshold, world, draws=400)
+    assert list(lost) == [2, 3, 5, 10]
+    # where a network is as sure of vessels as of tumours, no rule that was tried loses less than 0.027 with 2 patients
+    assert max(lost.values()) <= (0.035 if world == "sure of false alarms" else 0.02), lost
 
 
 def test_resumed_run_equals_an_undisturbed_one(data, tmp_path):
