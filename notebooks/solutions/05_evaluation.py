@@ -23,5 +23,10 @@ def count_found(labels, pieces):
     return found
 
 
+def patient_by_patient(one, other):
+    both = {patient: one[patient] - other[patient] for patient in one.keys() & other.keys()}
+    return {patient: gain for patient, gain in both.items() if not np.isnan(gain)}
+
+
 def choose_threshold(scores):
     return max(scores, key=lambda threshold: np.nanmean(scores[threshold]))

@@ -107,6 +107,14 @@ def _window_in_place(hu, level, width):
     return (hu - low) / width
 
 
+def _honest(truth, predicted):
+    return 2 * ((truth > 0) & (predicted > 0)).sum() / ((truth > 0).sum() + (predicted > 0).sum())
+
+
+def _gains(differences):
+    return {name: gain for name, gain in differences.items() if not math.isnan(gain)}
+
+
 def _seed_parts(a, b, ddof=1):
     """The parts of both models' seeds in the variance of a mean difference."""
     return sum(scores.mean(axis=1).var(ddof=ddof) / len(scores) for scores in (a, b))
@@ -366,6 +374,15 @@ WRONG = {
         lambda a, b: (2 * (a & b).sum() + 1e-6) / (a.sum() + b.sum() + 1e-6),
         lambda a, b: (a & b).sum() / max(1, (a | b).sum()),
         lambda a, b: 2 * (a & b).sum() / max(1, a.sum() + b.sum()),
+        lambda a, b: ((a > 0) & (b > 0)).sum() / max(1, (a > 0).sum()),
+        lambda a, b: ((a > 0) & (b > 0)).sum() / max(1, (b > 0).sum()),
+        lambda a, b: ((a > 0) & (b > 0)).sum() / max(1, (a > 0).sum() + (b > 0).sum()),
+        lambda a, b: float(((a > 0) == (b > 0)).mean()),
+        lambda a, b: 2 * (a * b).sum() / (a.sum() + b.sum()) if a.any() or b.any() else float("nan"),
+        lambda a, b: _honest(a, b) if a.any() and b.any() else float("nan"),
+        lambda a, b: _honest(a, b) if a.any() or b.any() else 0.0,
+        lambda a, b: np.mean([_honest(one, other) for one, other in zip(a, b, strict=True)]),
+        lambda a, b: 0.5,
     ],
     "count_found": [
         lambda labels, pieces: labels.max(),
@@ -384,6 +401,26 @@ WRONG = {
         lambda scores: max(scores, key=lambda t: np.mean(scores[t])),
         lambda scores: max(np.mean(each) for each in scores.values()),
         lambda scores: max(scores, key=lambda t: np.median(scores[t])),
+        lambda scores: max(scores, key=lambda t: np.nanmedian(scores[t])),
+        lambda scores: max(scores, key=lambda t: np.nansum(scores[t])),
+        lambda scores: max(scores, key=lambda t: np.nan_to_num(scores[t]).mean()),
+        lambda scores: max(scores, key=lambda t: min(scores[t])),
+        lambda scores: min(scores, key=lambda t: np.nanmean(scores[t])),
+        lambda scores: 0.5,
+    ],
+    "patient_by_patient": [
+        lambda one, other: float(np.nanmean(list(one.values())) - np.nanmean(list(other.values()))),
+        lambda one, other: [one[name] - other[name] for name in one.keys() & other.keys()],
+        lambda one, other: {name: one[name] - other[name] for name in one.keys() & other.keys()},
+        lambda one, other: _gains({name: other[name] - one[name] for name in one.keys() & other.keys()}),
+        lambda one, other: _gains({name: abs(one[name] - other[name]) for name in one.keys() & other.keys()}),
+        lambda one, other: _gains({name: one.get(name, 0) - other.get(name, 0) for name in one.keys() | other.keys()}),
+        lambda one, other: _gains({name: value - other.get(name, 0) for name, value in one.items()}),
+        lambda one, other: _gains({a: one[a] - other[b] for a, b in zip(one, other, strict=True)}),
+        lambda one, other: {name: gain for name in one.keys() & other.keys() if (gain := one[name] - other[name]) > 0},
+        lambda one, other: _gains(
+            {n: one[n] - b for n, b in zip(sorted(one), other.values(), strict=True) if n in other}
+        ),
     ],
     # 06
     "fair_steps": [

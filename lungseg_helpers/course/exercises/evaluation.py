@@ -10,17 +10,44 @@ import numpy as np
 
 def patient_dice(answer: Callable) -> str | None:
     """05: Dice of two masks, honest about empty ones."""
-    one, two, none = np.array([1, 1, 0, 0]), np.array([0, 1, 1, 0]), np.zeros(4, int)
-    if not math.isclose(float(answer(one, two)), 0.5):
-        return "Two voxels each with one in common make 2 · 1 / (2 + 2) = 0.5."
-    if float(answer(one, none)) != 0:
-        return "A missed tumour scores 0."
+    rng = np.random.default_rng(5)
+    # of unequal sizes, so that recall, precision and Dice differ; the last two masks hold other values than 1
+    pairs = [tuple((rng.random((3, 5, 6)) < share).astype(np.uint8) for share in shares) for shares in _SHARES]
+    pairs += [(255 * pairs[0][0], 7 * pairs[0][1])]
+    for truth, predicted in pairs:
+        given, inside, drawn = float(answer(truth.copy(), predicted.copy())), truth > 0, predicted > 0
+        common, both = int((inside & drawn).sum()), int((inside | drawn).sum())
+        right = 2 * common / int(inside.sum() + drawn.sum())
+        if math.isclose(given, right):
+            continue
+        if truth.max() > 1:
+            return "A mask may hold other values than 1: take everything above 0."
+        for wrong, hint in (
+            (common / inside.sum(), "That is recall, how much of the tumour was found: painting everything gets 1."),
+            (common / drawn.sum(), "That is precision, how much of the prediction is tumour: one sure voxel gets 1."),
+            (common / both, "That is the intersection over union; Dice counts what is common twice."),
+            (right / 2, "Count what is common twice: equal masks have to score 1."),
+            ((inside == drawn).mean(), "That is how many voxels agree, and nearly all are background: look at tumour."),
+        ):
+            if math.isclose(given, float(wrong)):
+                return hint
+        said = (
+            f"{inside.sum()} and {drawn.sum()} voxels with {common} in common make {right:.3f}; yours says {given:.3f}."
+        )
+        return f"{said} It is 2 · common / (sum of both)."
+    some, none = pairs[0][0], np.zeros_like(pairs[0][0])
+    if any(float(answer(*pair)) != 0 for pair in ((some, none), (none, some))):
+        return "A missed tumour scores 0, and so does one that is not there."
     empty = float(answer(none, none))
     if empty == 1:
         return "Nothing against nothing is 0/0. Calling it 1 rewards a model that predicts nothing: return NaN."
     if not math.isnan(empty):
         return "Nothing against nothing is undefined: return float('nan') and leave the patient out of the mean."
     return None
+
+
+_SHARES = ((0.5, 0.2), (0.2, 0.6), (0.4, 0.3))
+"""How much of the exercise's volumes the true and the predicted mask fill."""
 
 
 def count_found(answer: Callable) -> str | None:
@@ -71,19 +98,56 @@ def _chest_of_five() -> tuple[np.ndarray, np.ndarray]:
     return labels, pieces
 
 
+def patient_by_patient(answer: Callable) -> str | None:
+    """05: differences of two models' Dice, of the same patients."""
+    rng, nan = np.random.default_rng(5), float("nan")
+    one = {f"patient {number}": float(value) for number, value in enumerate(rng.uniform(0.1, 0.9, 7))}
+    other = {name: float(np.clip(value + rng.normal(-0.05, 0.2), 0, 1)) for name, value in list(one.items())[::-1]}
+    del one["patient 2"], other["patient 5"]
+    one["patient 0"], other["patient 3"] = nan, nan
+    known = ("patient 1", "patient 4", "patient 6")
+    right = {name: one[name] - other[name] for name in known}
+    given = answer(dict(one), dict(other))
+    if not isinstance(given, dict):
+        return "Return a dict, patient → difference: the mean is taken afterwards, and each must stay with its patient."
+    if set(given) - set(one) or set(given) - set(other):
+        return "Each dict lacks somebody: only patients whom both know can be compared."
+    if any(math.isnan(value) for value in given.values()):
+        return "A difference with NaN is none: leave the patient out, whichever of the two it is."
+    if set(given) != set(known):
+        return f"Of these patients, {', '.join(known)} have a number from both; yours has {', '.join(sorted(given))}."
+    if all(math.isclose(given[name], -right[name]) for name in known):
+        return "The sign is turned: positive where `one` is better."
+    if all(math.isclose(given[name], abs(right[name])) for name in known):
+        return "Keep the sign: where `other` is better, the difference is negative."
+    for name in known:
+        if not math.isclose(given[name], right[name]):
+            return f"{name}: {one[name]:.3f} - {other[name]:.3f} is {right[name]:+.3f}; yours says {given[name]:+.3f}."
+    return None
+
+
 def choose_threshold(answer: Callable) -> str | None:
     """05: the threshold of the highest mean Dice of validation patients."""
-    nan = float("nan")
-    scores = {0.3: [0.9, 0.1, 0.2], 0.5: [0.6, 0.5, 0.5], 0.7: [0.7, 0.4, 0.3]}
-    given = answer(scores)
-    if given == 0.3:
-        return "That threshold has the best single patient. Compare the means over patients."
-    if given in (0, 1, 2) and given not in scores:
-        return "Return the threshold itself, not its place in the list."
-    if not isinstance(given, float) or given not in scores:
-        return "Return one of the thresholds, a key of `scores`."
-    if given != 0.5:
-        return f"Means are 0.4, 0.53 and 0.47, so 0.5 is best; yours says {given}."
-    if answer({0.2: [0.3, nan], 0.4: [0.5, 0.4], 0.6: [nan, 0.6]}) != 0.6:
-        return "A patient whose Dice is undefined (NaN) is left out of the mean: np.nanmean."
+    nan, rng = float("nan"), np.random.default_rng(5)
+    # the best patient, the highest median and the highest sum lie at other thresholds than the highest mean
+    traps = {0.2: [0.95, 0.05, 0.1], 0.35: [0.6, 0.55, 0.5], 0.5: [0.63, 0.62, 0.1], 0.8: [0.4, 0.4, 0.45]}
+    drawn = [{round(float(cut), 2): rng.uniform(0, 1, 5).tolist() for cut in np.linspace(0.1, 0.9, 7)} for _ in "abcd"]
+    for scores in (traps, *drawn, {0.2: [0.3, nan], 0.4: [0.5, 0.4], 0.6: [nan, 0.6], 0.8: [0.7, 0.1]}):
+        given, means = answer({cut: list(each) for cut, each in scores.items()}), {}
+        means = {cut: float(np.nanmean(each)) for cut, each in scores.items()}
+        if given == (right := max(means, key=means.get)):
+            continue
+        if given in range(len(scores)) and given not in scores:
+            return "Return the threshold itself, not its place in the list."
+        if not isinstance(given, float) or given not in scores:
+            return "Return one of the thresholds, a key of `scores`."
+        if any(np.isnan(each).any() for each in scores.values()):
+            return "A patient whose Dice is undefined (NaN) is left out of the mean: np.nanmean, not np.mean or a sum."
+        if given == min(means, key=means.get):
+            return "That is the lowest mean; the highest is asked for."
+        if given == max(scores, key=lambda cut: max(scores[cut])):
+            return "That threshold has the best single patient. Compare the means over patients."
+        if given == max(scores, key=lambda cut: np.median(scores[cut])):
+            return "That is the highest median, which forgets the missed patients: the mean is asked for."
+        return f"{right} has the highest mean, {means[right]:.3f}; yours says {given}, which has {means[given]:.3f}."
     return None
