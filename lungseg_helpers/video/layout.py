@@ -82,7 +82,7 @@ class Layout:
         self.bar = self._axes(Place(width - bar, 0, bar, self.shape[0]))
         ax = self._axes(self.slice)
         ax.set(xlim=(0, size_mm[1]), ylim=(size_mm[0], 0))
-        draw_ruler(ax, size_mm[1])
+        draw_ruler(ax, size_mm[1], SMALL)
         self.title = self._text(gap, strip / 2, LETTERS)
         self.outlines = [ax.plot([], [], **style)[0] for style in styles]
         self.moving: list[Artist] = [self.title, *self.outlines]
@@ -126,7 +126,7 @@ class Layout:
             self.box,
             head,
             self.words,
-            *draw_ruler(near, self.side_mm),
+            *draw_ruler(near, self.side_mm, SMALL),
         ]
         self.moving += self.close_up
 

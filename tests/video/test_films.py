@@ -198,7 +198,8 @@ def test_frames_begin_and_end_with_the_body_and_show_nothing_else(plane, frames,
     assert np.abs(len(film.ct) - frames) <= 2 and np.abs(np.subtract(film.ct.shape[1:], shape)).max() <= 2
     assert (film.ct[0] == 0).mean() > 0.9 and (film.ct[-1] == 0).mean() > 0.9, "the film begins or ends in empty air"
     first = {"axial": 5, "coronal": 45, "sagittal": 40}[plane]
-    assert film.places[0].startswith(f"slice {first + 1}/"), "slices keep the scan's numbers"
+    number = int(film.places[0].split()[1].split("/")[0])
+    assert first < number <= first + 2, "slices keep the scan's numbers"
 
 
 def test_a_tumour_outside_what_is_taken_for_the_body_is_shown():
