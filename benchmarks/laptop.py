@@ -19,7 +19,8 @@ import pandas as pd
 
 from lungseg_helpers.dataset.loaders import LungDataModule
 from lungseg_helpers.dataset.split import split_patients
-from lungseg_helpers.evaluation.metrics import dice, lesions, touched
+from lungseg_helpers.evaluation.lesions import lesion_scores, match
+from lungseg_helpers.evaluation.metrics import dice
 from lungseg_helpers.paths import data_dir
 from lungseg_helpers.phantom import PHANTOMS
 from lungseg_helpers.phantom.dataset import write_dataset
@@ -37,7 +38,7 @@ from .table import Row
 
 FILE = Path(__file__).parent / "laptop.csv"
 
-ALL_PHANTOMS, SEEDS, THRESHOLD, LEAST_OVERLAP = 100, (1, 2, 3), 0.5, 0.1
+ALL_PHANTOMS, SEEDS, THRESHOLD = 100, (1, 2, 3), 0.5
 
 SMALL = {"patch": (64, 64), "batch_size": 16}
 CANDIDATES: dict[str, tuple[int, dict[str, Any]]] = {
@@ -72,13 +73,9 @@ def measure(recipe: Recipe, opened: dict[str, SliceStack]) -> dict[str, float]:
         voxel_ml = float(np.prod(stack.grid.spacing)) / 1000
         mask = drop_small(predict_stack(network, recipe, stack) > THRESHOLD, voxel_ml, recipe.smallest_ml)
         scores.append(dice(stack.mask, mask))
-        (labels, count), (pieces, reported) = lesions(stack.mask), lesions(mask)
-        for number in range(1, count + 1):
-            lesion = labels == number
-            hit = np.isin(pieces, list(touched(pieces, lesion)))
-            found += (lesion & hit).sum() / (lesion | hit).sum() >= LEAST_OVERLAP
-        known += count
-        false += reported - len(touched(pieces, stack.mask))
+        counts = lesion_scores(match(stack.mask, mask), stack.grid.spacing)
+        found, known = found + counts["lesions_found"], known + counts["lesions"]
+        false += counts["false_components"]
     return {"dice": float(np.nanmean(scores)), "found": found / known, "false_components": false / len(tested)}
 
 

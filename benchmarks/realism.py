@@ -19,6 +19,7 @@ from scipy import ndimage
 from lungseg_helpers.paths import data_dir
 from lungseg_helpers.phantom.thorax import make_phantom
 from lungseg_helpers.scans.lungs import lung_box, lung_mask
+from lungseg_helpers.scans.masks import components
 from lungseg_helpers.scans.orientation import oriented, oriented_spacing
 from lungseg_helpers.scans.view import open_view
 from lungseg_helpers.sources.datasets import fetch_real, find_cases
@@ -142,7 +143,7 @@ def measure(chest: Chest) -> dict[str, np.ndarray]:
     inner = inner_lung(chest)
     body = ndimage.binary_erosion(chest.ct > -250, _disc(2)[None]) & ~chest.truth
     spectrum, noise = noise_spectrum(chest)
-    labels, count = ndimage.label(chest.truth, np.ones((3, 3, 3)))
+    labels, count = components(chest.truth)
     volumes = np.bincount(labels.ravel())[1:] * np.prod(chest.spacing) / 1000
     return {
         "lung": histogram(chest.ct[inner], LUNG_HU),

@@ -104,7 +104,10 @@ def predict(
     keep_ids: KeepIdsOption = False,
     cluster: ClusterOption = None,
 ) -> None:
-    """Segment scans: SCAN.nii.gz becomes OUT/SCAN_pred.nii.gz, in the scan's own grid; DICOM gets a DICOM-SEG too."""
+    """Segment scans: SCAN.nii.gz becomes OUT/SCAN_pred.nii.gz, in the scan's own grid; DICOM gets a DICOM-SEG too.
+
+    OUT/SCAN_components.csv says of each component how large it is, how sure the network is, and where it lies.
+    """
     from dataclasses import replace
 
     from ..parallel import on_cluster
@@ -144,7 +147,10 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="A run's data set.  (default: the one it was trained on)")] = None,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Score predictions, or a run's test patients: Dice, surface Dice, HD95, volumes, lesions, false components."""
+    """Score predictions, or a run's test patients: Dice, surface Dice, HD95, volumes, lesions, false components.
+
+    A lesion counts as found where its intersection over union with the components that belong to it is at least 0.1.
+    """
     from ..evaluation.report import summary, write_report
     from ..evaluation.runs import evaluate_run
     from ..evaluation.scores import evaluate_pairs, find_pairs

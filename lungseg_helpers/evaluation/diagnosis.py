@@ -14,7 +14,8 @@ from scipy import ndimage
 
 from ..scans.masks import mask_box
 from ..scans.view import View
-from .metrics import dice, lesions, touched
+from .lesions import match
+from .metrics import dice
 
 FAINT_HU = -300
 """A lesion of a lower median is ground glass for the most part: half-way between lung and soft tissue, rounded."""
@@ -54,22 +55,21 @@ def diagnose(view: View) -> list[Finding]:
     """
     truth, predicted = view.masks["truth"] > 0, view.masks["prediction"] > 0
     voxel_ml = float(np.prod(view.spacing)) / 1000
-    true_labels, true_count = lesions(truth)
-    labels, count = lesions(predicted)
+    matched = match(truth, predicted)
     findings: list[Finding] = []
-    for number in range(1, true_count + 1):
-        lesion = true_labels == number
-        touching = sorted(touched(labels, lesion))
+    for number in range(1, len(matched.found)):
+        lesion, drawn = matched.lesions == number, matched.drawn(number)
         here = _Place(view, lesion, voxel_ml)
-        if not touching:
-            findings.append(here.finding("missed", f"missed: {here.described()}"))
-        elif (overlap := dice(lesion, drawn := np.isin(labels, touching))) < WELL_OUTLINED:
+        if not matched.found[number]:
+            touched = f" (touched, IoU {matched.iou[number]:.2f})" if predicted[lesion].any() else ""
+            findings.append(here.finding("missed", f"missed{touched}: {here.described()}"))
+        elif (overlap := dice(lesion, drawn)) < WELL_OUTLINED:
             ratio = drawn.sum() / lesion.sum()
             how = "too small" if ratio < 0.75 else "too large" if ratio > 1.33 else "beside the truth"
             words = f"drawn {how} ({drawn.sum() * voxel_ml:.1f} mL, Dice {overlap:.2f}): {here.described()}"
             findings.append(here.finding("outline", words))
-    for number in sorted(set(range(1, count + 1)) - touched(labels, truth)):
-        here = _Place(view, labels == number, voxel_ml)
+    for number in np.flatnonzero(matched.false):
+        here = _Place(view, matched.components == number, voxel_ml)
         findings.append(here.finding("false", f"false: {here.likened()}"))
     return sorted(findings, key=lambda finding: (("missed", "outline", "false").index(finding.kind), -finding.ml))
 

@@ -19,7 +19,8 @@ from ..prediction import MASK, PROBABILITY
 from ..scans.checking import label_on_grid
 from ..scans.scan import read_scan
 from ..sources.datasets import find_cases
-from .metrics import lesion_rows, score
+from .lesions import lesion_rows, match
+from .metrics import score
 
 COLUMNS = (
     "dice", "surface_dice", "hd95_mm", "true_ml", "predicted_ml", "lesions", "lesions_found", "large_lesions",
@@ -32,8 +33,8 @@ class Evaluation:
     """What an evaluation found.
 
     ``table`` has a row a case (:data:`COLUMNS`, indexed by ``case``; ``patient`` as well where several cases
-    are of one), ``lesions`` a row a true lesion (``case``, ``ml``, ``found``), ``problems`` a line for each pair
-    that could not be scored.
+    are of one), ``lesions`` a row a true lesion (``case``, ``ml``, ``iou``, ``found``), ``problems`` a line
+    for each pair that could not be scored.
     """
 
     table: pd.DataFrame
@@ -53,8 +54,8 @@ def score_files(label: Path, prediction: Path) -> tuple[dict[str, Any], list[dic
     except ScanError as error:
         message = f"{prediction}: does not lie on the grid of {label}; predict again from the same scan"
         raise ScanError(message) from error
-    rows = lesion_rows(truth.voxels, mask, truth.spacing)
-    return score(truth.voxels, mask, truth.spacing, rows), rows
+    matched = match(truth.voxels, mask)
+    return score(truth.voxels, mask, truth.spacing, matched), lesion_rows(matched, truth.spacing)
 
 
 def find_pairs(labels: Path, predictions: Path) -> tuple[dict[str, tuple[Path, Path]], list[str], list[str]]:
@@ -92,7 +93,8 @@ def evaluate_pairs(
         else:
             rows[case] = result[0]
             lesions += [{"case": case, **lesion} for lesion in result[1]]
-    return Evaluation(score_table(rows, patients), pd.DataFrame(lesions, columns=["case", "ml", "found"]), problems)
+    found = pd.DataFrame(lesions, columns=["case", "ml", "iou", "found"])
+    return Evaluation(score_table(rows, patients), found, problems)
 
 
 def score_table(rows: Mapping[str, dict[str, Any]], patients: Mapping[str, str] | None = None) -> pd.DataFrame:

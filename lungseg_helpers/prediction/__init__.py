@@ -1,4 +1,4 @@
 """From a scan to a mask in the scan's own grid: a stack, a case, files of any format. Stop 05."""
 
-MASK, PROBABILITY = "_pred", "_probability"
-"""What the names of a predicted mask and of its probabilities add to the scan's."""
+MASK, PROBABILITY, COMPONENTS = "_pred", "_probability", "_components"
+"""What the names of a predicted mask, of its probabilities and of its components' table add to the scan's."""

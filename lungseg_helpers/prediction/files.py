@@ -2,7 +2,8 @@
 
 A NIfTI scan is read as it is. NRRD, MHA and DICOM series go through the readers of
 :mod:`~lungseg_helpers.sources.importing` first, and so through the same checks. A mask is written as
-NIfTI in the scan's own grid; beside a DICOM series also as DICOM-SEG.
+NIfTI in the scan's own grid; beside a DICOM series also as DICOM-SEG. A table says how large and how sure each of its
+components is, and where it lies.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from ..errors import LungsegError, ScanError, SourceError, attempt
 from ..parallel import side_by_side
-from ..prediction import MASK, PROBABILITY
+from ..prediction import COMPONENTS, MASK, PROBABILITY
 from ..recipe import Recipe
 from ..scans.case import Case, case_id
 from ..scans.scan import Scan
@@ -26,6 +27,7 @@ from ..sources.finding import ITK_ENDINGS, Found, find_scan, find_scans
 from ..training.devices import pick_device
 from ..unet import UNet
 from ..writing import write_nifti
+from .components import write_components
 from .inference import Prediction, predict_case
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
@@ -33,16 +35,17 @@ NIFTI_ENDINGS = (".nii", ".nii.gz")
 
 @dataclass(frozen=True)
 class Written:
-    """The files of one prediction: ``mask``, and where they were asked for or belong to it, the others."""
+    """The files of one prediction: ``mask`` and ``components``, and where they were asked for or belong to it, more."""
 
     mask: Path
+    components: Path
     probability: Path | None = None
     segmentation: Path | None = None
 
     @property
     def files(self) -> list[Path]:
         """All that was written."""
-        return [path for path in (self.mask, self.probability, self.segmentation) if path]
+        return [path for path in (self.mask, self.components, self.probability, self.segmentation) if path]
 
 
 def scans_of(paths: Sequence[str | Path], keep_ids: bool = False) -> tuple[list[Case | Found], list[str]]:
@@ -156,6 +159,7 @@ def _as_nifti(scan: Case | Found) -> Iterator[Case]:
 
 def _write(prediction: Prediction, scan: Case | Found, folder: Path) -> Written:
     mask = save_mask(prediction.mask, prediction.scan, prediction_path(scan, folder))
+    components = write_components(prediction.components, folder / f"{scan.id}{COMPONENTS}.csv")
     probability = segmentation = None
     if prediction.probability is not None:
         path = folder / f"{scan.id}{PROBABILITY}.nii.gz"
@@ -165,7 +169,7 @@ def _write(prediction: Prediction, scan: Case | Found, folder: Path) -> Written:
 
         path = folder / f"{scan.id}{MASK}.dcm"
         segmentation = save_segmentation(prediction.mask, prediction.scan.affine, scan.series, path)
-    return Written(mask, probability, segmentation)
+    return Written(mask, components, probability, segmentation)
 
 
 def save_mask(mask: np.ndarray, scan: Scan, path: Path, step: float = 1.0) -> Path:

@@ -10,22 +10,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import ndimage
 from tqdm import tqdm
 
 from ..dataset.augmentation import fit_frame
 from ..dataset.slices import read_channels
-from ..preprocessing.grids import share_from_grid
+from ..preprocessing.grids import share_from_grid, values_from_grid
 from ..preprocessing.stacks import SliceStack, scan_stack
 from ..recipe import Recipe
 from ..scans.case import Case
 from ..scans.lungs import lung_mask
-from ..scans.masks import fill_holes
+from ..scans.masks import components, fill_holes
 from ..scans.orientation import oriented, oriented_spacing, unoriented
 from ..scans.scan import Scan, read_scan
 from ..training.devices import autocast, named_operators
 from ..unet import UNet, folded
+from .components import component_table
 from .postprocessing import probabilities_to_mask
 
 BASELINE_HU = -300
@@ -39,12 +41,14 @@ BATCH_SIZES = {"cpu": 4, "cuda": 16}
 class Prediction:
     """What was predicted for one scan: ``mask`` uint8 in the scan's own (x, y, z) order, and the scan.
 
-    ``probability`` is uint8 of the same shape, in 255ths, where it was asked for.
+    ``components`` has a row a component, see :func:`~lungseg_helpers.prediction.components.component_table`.
+    ``probability`` is uint8 of the mask's shape, in 255ths, where it was asked for.
     """
 
     id: str
     mask: np.ndarray
     scan: Scan
+    components: pd.DataFrame
     probability: np.ndarray | None = None
 
 
@@ -103,9 +107,10 @@ def predict_case(
     scan = read_scan(case.image)
     stack = scan_stack(Case(case.id, case.image), recipe, scan)
     probabilities = predict_stack(network, recipe, stack, device, progress=progress, flips=flips)
-    mask = unoriented(probabilities_to_mask(probabilities, stack, recipe), scan.affine)
+    mask = probabilities_to_mask(probabilities, stack, recipe)
+    table = component_table(scan, mask, values_from_grid(probabilities, stack.grid, mask))
     share = unoriented(share_from_grid(probabilities, stack.grid), scan.affine) if probability else None
-    return Prediction(case.id, mask, scan, share)
+    return Prediction(case.id, unoriented(mask, scan.affine), scan, table, share)
 
 
 def threshold_baseline(scan: Scan, closing_mm: float = 6.0) -> np.ndarray:
@@ -128,7 +133,7 @@ def threshold_baseline(scan: Scan, closing_mm: float = 6.0) -> np.ndarray:
     for axis, step in enumerate(steps):
         inside = inside.repeat(step, axis).take(range(ct.shape[axis]), axis=axis)
     dense = inside & (ct > BASELINE_HU)
-    labels, count = ndimage.label(dense, structure=np.ones((3, 3, 3)))
+    labels, count = components(dense)
     mask = np.zeros(ct.shape, np.uint8)
     if count:
         sizes = np.bincount(labels.ravel())

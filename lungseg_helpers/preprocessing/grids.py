@@ -156,12 +156,28 @@ def share_from_grid(array: np.ndarray, grid: Grid) -> np.ndarray:
     return full
 
 
-def _on_scan(array: np.ndarray, grid: Grid, least: float) -> Iterator[tuple[tuple, np.ndarray]]:
-    """Yield where each plane lies in the scan, and the plane as float32; none that nowhere exceeds ``least``."""
+def values_from_grid(array: np.ndarray, grid: Grid, mask: np.ndarray) -> np.ndarray:
+    """Send a map back as :func:`from_grid` does, for a mask's voxels alone: float32, in the order of ``map[mask > 0]``.
+
+    ``mask`` is (slice, row, column) of the whole oriented scan, empty outside the grid's box.
+    """
+    values = [np.zeros(0, np.float32)]
+    for place, plane in _on_scan(array, grid, 0.0, mask.any(axis=(1, 2))):
+        values.append(plane[mask[place] > 0].clip(0, 1))
+    return np.concatenate(values)
+
+
+def _on_scan(
+    array: np.ndarray, grid: Grid, least: float, wanted: np.ndarray | None = None
+) -> Iterator[tuple[tuple, np.ndarray]]:
+    """Yield where each plane lies in the scan, and the plane as float32; none that nowhere exceeds ``least``.
+
+    ``wanted`` says of each of the scan's slices whether it is asked for.
+    """
     (first, _), rows, columns = grid.box
     size = (columns[1] - columns[0], rows[1] - rows[0])
     for index, plane in enumerate(array, first):
-        if plane.max() * OVERSHOOT > least:
+        if (wanted is None or wanted[index]) and plane.max() * OVERSHOOT > least:
             yield (index, slice(*rows), slice(*columns)), _enlarged(np.ascontiguousarray(plane, np.float32), size)
 
 

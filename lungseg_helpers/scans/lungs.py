@@ -116,7 +116,7 @@ def lung_box(
             "is this a chest CT in HU?"
         )
     steps = coarse_steps(spacing)
-    lungs = _without_windpipe(lungs, np.multiply(spacing, steps))
+    lungs = without_windpipe(lungs, np.multiply(spacing, steps))
     box = []
     for axis, (step, mm, size) in enumerate(zip(steps, spacing, ct.shape, strict=True)):
         held = np.flatnonzero(lungs.any(axis=tuple(other for other in range(3) if other != axis)))
@@ -127,7 +127,7 @@ def lung_box(
     return tuple(box)  # type: ignore[return-value]
 
 
-def _without_windpipe(lungs: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+def without_windpipe(lungs: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """Return the mask (slice, row, column) up to the lungs' apexes: without the windpipe's air above them."""
     square = np.ones([int(np.ceil(WINDPIPE_MM / mm)) for mm in spacing[1:]], np.uint8)
     wide = [index for index, plane in enumerate(lungs.view(np.uint8)) if cv2.erode(plane, square).any()]

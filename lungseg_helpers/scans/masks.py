@@ -1,4 +1,4 @@
-"""Masks as arrays: the box that holds one, its holes, and the inside of an outline."""
+"""Masks as arrays: the box that holds one, its components, its holes, and the inside of an outline."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from scipy import ndimage
 
 IN_PLANE = np.stack([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))]) > 0
 """Pixels of one plane that share a side belong together; planes do not."""
+
+TOUCHING = np.ones((3, 3, 3), bool)
+"""Voxels that share a face, an edge or a corner belong to one component."""
 
 
 def mask_box(mask: np.ndarray) -> tuple[slice, ...]:
@@ -19,6 +22,17 @@ def mask_box(mask: np.ndarray) -> tuple[slice, ...]:
         held = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
         box.append(slice(int(held[0]), int(held[-1]) + 1) if len(held) else slice(0, 0))
     return tuple(box)
+
+
+def components(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number the components of a 3-D mask, of 26-connected voxels above 0.
+
+    Returns an int32 array of the mask's shape (0 is background), and how many there are.
+    """
+    mask = np.asarray(mask) > 0
+    box, labels = mask_box(mask), np.zeros(mask.shape, np.int32)
+    labels[box], count = ndimage.label(mask[box], TOUCHING)
+    return labels, count
 
 
 def fill_holes(planes: np.ndarray) -> np.ndarray:

@@ -32,6 +32,15 @@ def unoriented(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return nib.apply_orientation(array, transform)
 
 
+def oriented_affine(affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return the (4, 4) map from (slice, row, column) indices of :func:`oriented` voxels to RAS mm.
+
+    ``affine`` and ``shape`` are those of the voxels as stored.
+    """
+    transform = nib.orientations.ornt_transform(nib.io_orientation(affine), _VIEW)
+    return affine @ nib.orientations.inv_ornt_aff(transform, shape)
+
+
 def voxel_spacing(affine: np.ndarray) -> tuple[float, float, float]:
     """Return the mm per voxel along each axis (x, y, z) as stored; their product is a voxel's volume in mm³.
 

@@ -10,8 +10,17 @@ def patient_dice(truth, predicted):
     return 2 * ((truth > 0) & (predicted > 0)).sum() / total
 
 
-def count_found(labels, predicted):
-    return len(set(np.unique(labels[predicted > 0])) - {0})
+def count_found(labels, pieces):
+    found = 0
+    for number in set(np.unique(labels)) - {0}:
+        lesion = labels == number
+        drawn = np.zeros(lesion.shape, bool)
+        for other in set(np.unique(pieces[lesion])) - {0}:
+            piece = pieces == other
+            if (piece & lesion).sum() / piece.sum() >= 0.1:
+                drawn |= piece
+        found += (lesion & drawn).sum() / (lesion | drawn).sum() >= 0.1
+    return found
 
 
 def choose_threshold(scores):

@@ -26,6 +26,18 @@ def _steps(inputs, outputs, bias=False, padding=1):
     return [nn.Conv2d(inputs, outputs, 3, padding=padding, bias=bias), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
+def _found(labels, pieces, alone=False, belongs=0.1, reached=0.1, background=False):
+    """Lesions found by a mistaken rule: each piece by itself, other bounds, the background a lesion."""
+    found = 0
+    for number in set(np.unique(labels)) - (set() if background else {0}):
+        lesion = labels == number
+        masks = [pieces == piece for piece in set(np.unique(pieces[lesion])) - {0}]
+        masks = [mask for mask in masks if (mask & lesion).sum() / mask.sum() > belongs - 1e-9] or [0 * pieces > 0]
+        drawn = masks if alone else [np.any(masks, axis=0)]
+        found += any((lesion & each).sum() / (lesion | each).sum() > reached - 1e-9 for each in drawn)
+    return found
+
+
 class Stage(nn.Module):
     """A decoder stage with a mistake."""
 
@@ -293,10 +305,15 @@ WRONG = {
         lambda a, b: 2 * (a & b).sum() / max(1, a.sum() + b.sum()),
     ],
     "count_found": [
-        lambda labels, predicted: labels.max(),
-        lambda labels, predicted: len(np.unique(labels[predicted > 0])),
-        lambda labels, predicted: ((labels > 0) & (predicted > 0)).sum(),
-        lambda labels, predicted: len(np.unique(labels[predicted == 1])) - 1,
+        lambda labels, pieces: labels.max(),
+        lambda labels, pieces: len(np.unique(labels[pieces > 0])),
+        lambda labels, pieces: len(np.unique(labels[pieces > 0])) - 1,
+        lambda labels, pieces: _found(labels, pieces, alone=True),
+        lambda labels, pieces: _found(labels, pieces, belongs=0.0),
+        lambda labels, pieces: _found(labels, pieces, belongs=0.5),
+        lambda labels, pieces: _found(labels, pieces, reached=0.2),
+        lambda labels, pieces: _found(labels, pieces, belongs=0.6, reached=0.0),
+        lambda labels, pieces: _found(labels, pieces, background=True),
     ],
     "choose_threshold": [
         lambda scores: max(scores, key=lambda t: max(scores[t])),

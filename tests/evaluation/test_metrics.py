@@ -13,10 +13,7 @@ from scipy.spatial import cKDTree
 from lungseg_helpers.errors import ScanError
 from lungseg_helpers.evaluation.metrics import (
     SURFACE_MM,
-    candidates,
     dice,
-    froc,
-    lesion_rows,
     score,
     surface_scores,
 )
@@ -120,26 +117,6 @@ def test_surface_scores_at_the_edges():
     assert surface_scores(border, shifted, SPACING)["hd95_mm"] == pytest.approx(SPACING[0]), "the border is a surface"
 
 
-def test_lesions_found_missed_and_false():
-    truth = ball((8, 8, 8), (24, 24, 24))
-    predicted = ball((9, 8, 8), (8, 24, 8))
-    row = score(truth, predicted, SPACING)
-    assert (row["lesions"], row["lesions_found"], row["false_components"]) == (2, 1, 1)
-    assert row["true_ml"] == pytest.approx(truth.sum() * 1.0 / 1000)
-    assert (row["large_lesions"], row["large_found"]) == (0, 0)
-    assert [each["found"] for each in lesion_rows(truth, predicted, SPACING)] == [True, False]
-    large = score(truth, predicted, (5.0, 5.0, 5.0))
-    assert (large["large_lesions"], large["large_found"]) == (2, 1)
-
-
-def test_one_component_can_find_two_lesions():
-    truth = ball((8, 8, 8), (8, 8, 20))
-    joined = truth.copy()
-    joined[8, 8, 8:20] = 1
-    row = score(truth, joined, SPACING)
-    assert (row["lesions"], row["lesions_found"], row["false_components"]) == (2, 2, 0)
-
-
 def test_undefined_patients_are_left_out_of_the_mean_and_counted_apart():
     one = ball((8, 8, 8))
     pairs = {"b": (EMPTY, EMPTY), "a": (one, one), "c": (one, EMPTY), "d": (EMPTY, one), "e": (EMPTY, one)}
@@ -161,35 +138,6 @@ def test_bootstrap_interval_holds_the_mean_and_narrows_with_patients():
         assert high - low == pytest.approx(2 * 1.96 * values.std() / len(values) ** 0.5, rel=0.15)
     assert bootstrap_interval([*few, math.nan]) == bootstrap_interval(few)
     assert math.isnan(bootstrap_interval([0.5])[0]) and math.isnan(bootstrap_interval([])[1])
-
-
-def test_candidates_have_their_highest_probability():
-    truth = ball((8, 8, 8), (24, 24, 24), (8, 24, 8))
-    probability = 0.6 * ball((8, 8, 8)) + 0.3 * ball((24, 8, 8)) + 0.9 * ball((8, 24, 24), radius=1)
-    probability[8, 8, 8] = 0.8
-    true, false = candidates(truth, probability)
-    assert sorted(true) == pytest.approx([0, 0, 0.8]) and sorted(false) == pytest.approx([0.3, 0.9])
-    assert candidates(truth, np.zeros_like(probability)) == ([0.0, 0.0, 0.0], [])
-    assert candidates(EMPTY, probability)[0] == []
-
-
-def test_froc_counts_at_every_cut():
-    reports, found = froc([0.9, 0.5, 0.0], [0.7, 0.5, 0.2], scans=2)
-    # cuts at 0.9, 0.7, 0.5 and 0.2, after nothing at all
-    assert reports.tolist() == [0, 0, 0.5, 1.0, 1.5]
-    assert found == pytest.approx([0, 1 / 3, 1 / 3, 2 / 3, 2 / 3])
-
-
-def test_froc_is_a_count_at_every_score_of_random_candidates():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        true, false = (np.round(rng.random(rng.integers(0, 8)), 1) for _ in range(2))
-        true[rng.random(len(true)) < 0.3] = 0
-        false = np.maximum(false, 0.1)
-        cuts = sorted({*true[true > 0], *false}, reverse=True)
-        reports, shares = froc(true.tolist(), false.tolist(), 3)
-        assert reports.tolist() == [0, *(sum(false >= cut) / 3 for cut in cuts)]
-        assert shares.tolist() == [0, *(sum(true >= cut) / max(1, len(true)) for cut in cuts)]
 
 
 def test_shapes_must_agree():

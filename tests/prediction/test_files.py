@@ -86,7 +86,8 @@ def test_a_dicom_folder_gives_nifti_and_dicom_seg(predict, tmp_path):
     found = predict(tmp_path / "dicom")["pb582f609_s3"]
     mask = np.asanyarray(nib.load(found.mask).dataobj)
     assert dice(truth, mask) > 0.75
-    assert [path.name for path in found.files] == ["pb582f609_s3_pred.nii.gz", "pb582f609_s3_pred.dcm"]
+    endings = ("_pred.nii.gz", "_components.csv", "_pred.dcm")
+    assert [path.name for path in found.files] == [f"pb582f609_s3{ending}" for ending in endings]
     data = pydicom.dcmread(found.segmentation)
     (series,), _ = group_series(read_headers(tmp_path / "dicom")[0])
     assert data.SOPClassUID == SEGMENTATION and data.PatientID == "P-7"

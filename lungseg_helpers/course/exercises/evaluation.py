@@ -24,26 +24,51 @@ def patient_dice(answer: Callable) -> str | None:
 
 
 def count_found(answer: Callable) -> str | None:
-    """05: how many lesions a prediction touches, from numbered lesions."""
-    labels = np.zeros((4, 6, 6), int)
-    labels[0, :2, :2], labels[1, 4:, 4:], labels[3, :3, 3:] = 1, 2, 3
-    predicted = np.zeros(labels.shape, np.uint8)
-    predicted[0, 1, 1:3] = 1  # half on lesion 1, half beside it
-    predicted[3, 1, 4:] = 1
-    given = int(answer(labels, predicted))
-    if given == 3 and int(answer(labels, np.zeros_like(predicted))) == 3:
-        return "That is how many lesions there are; count those that the prediction touches."
-    if given == 3:
-        return "0 is the background, not a lesion: it must not count."
-    if given in (int(((labels > 0) & (predicted > 0)).sum()), int(predicted.sum())) and given != 2:
-        return "Those are voxels. Which different numbers does `labels` have where the prediction is?"
-    if given != 2:
-        return f"The prediction touches lesions 1 and 3, so 2 of them; yours says {given}."
-    if int(answer(labels, np.zeros_like(predicted))) != 0:
-        return "With nothing predicted, nothing is found."
-    if int(answer(labels, 255 * predicted)) != 2:
-        return "A mask may hold other values than 1: everything above 0 is predicted."
+    """05: how many lesions are found by overlap, from numbered lesions and numbered components."""
+    labels, pieces = _chest_of_five()
+    given, nothing = int(answer(labels, pieces)), int(answer(labels, np.zeros_like(pieces)))
+    if nothing != 0:
+        return "With nothing predicted, nothing is found. Does 0, the background, count as a tumour or as a piece?"
+    if given == 5:
+        return "Each of the five is touched, but not each is found: compare overlap with union."
+    for number, why in (
+        (1, "Two pieces of a twentieth of the tumour each make a tenth: take them together, and take ≥."),
+        (2, "A smear across a tumour does not belong to it: less than a tenth of the smear lies inside. Leave it out."),
+        (
+            3,
+            "Of a large piece over a small tumour only a thirteenth lies inside, so it is a smear: that one is missed.",
+        ),
+        (4, "One voxel of a tumour of 25 is no find: its intersection over union is 1 / 25."),
+        (
+            5,
+            "A piece over a tumour and twice as much beside it has an intersection over union of a third: it is found.",
+        ),
+    ):
+        alone = int(answer((labels == number).astype(int), pieces))
+        if alone != (number in (1, 2, 5)):
+            return why
+    if given != 3:
+        return f"Of these five, 3 are found; yours says {given}. Do the pieces of one tumour count for another?"
     return None
+
+
+def _chest_of_five() -> tuple[np.ndarray, np.ndarray]:
+    """Return five numbered lesions, each with a trap, and the numbered components of a prediction."""
+    labels, pieces = np.zeros((5, 12, 12), int), np.zeros((5, 12, 12), int)
+    labels[0, :4, :10] = 1
+    pieces[0, 0, :2], pieces[0, 3, 8:10] = 1, 2
+    labels[1, 4:7, 4:7] = 2
+    pieces[1, 4:6, 4:7] = 3
+    pieces[1, 6, 6:], pieces[1, 7:] = 4, 4
+    labels[2, 2:4, 2:5] = 3
+    pieces[2, :6] = 5
+    pieces[2, :2, 6:] = 5
+    pieces[2, 6, :6] = 5
+    labels[3, :5, :5] = 4
+    pieces[3, 4, 4] = 6
+    labels[4, 3:6, 3:6] = 5
+    pieces[4, 3:6, 2:11] = 7
+    return labels, pieces
 
 
 def choose_threshold(answer: Callable) -> str | None:
