@@ -22,9 +22,10 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
-def one_of(*names: str) -> Rule:
-    """Allow some names only."""
-    return Rule(f"one of: {', '.join(names)}", lambda value: value in names)
+def one_of(*known: str | int) -> Rule:
+    """Allow some names or whole numbers only."""
+    # 2.0 and True are equal to 2 and 1, and no such number
+    return Rule(f"one of: {', '.join(map(str, known))}", lambda value: type(value) in (str, int) and value in known)
 
 
 def whole(least: int, most: float = math.inf) -> Rule:
@@ -69,7 +70,7 @@ def or_none(rule: Rule) -> Rule:
 NAME = re.compile(r"[^/\\]+")
 SHARE = number(0, 1)
 SWITCH = Rule("True or False", lambda value: isinstance(value, bool))
-SIZE = several(whole(1), 2)
+SIZE = several(whole(1))
 
 RECIPE_RULES: dict[str, Rule] = {
     # a name is part of a folder's name
@@ -77,9 +78,11 @@ RECIPE_RULES: dict[str, Rule] = {
     "seed": whole(0),
     "split_seed": whole(0),
     "fold": or_none(whole(0, FOLDS - 1)),
+    "dims": one_of(2, 3),
     "crop": one_of("lungs", "first_30", "none"),
     "crop_margin_mm": number(0),
     "pixel_mm": or_none(number(0, open_low=True)),
+    "slice_mm": or_none(number(0, open_low=True)),
     # any size will do: the network pads what its stages cannot halve
     "frame": SIZE,
     "patch": or_none(SIZE),
@@ -97,6 +100,7 @@ RECIPE_RULES: dict[str, Rule] = {
     "same_seeds": whole(0),
     "validation_fraction": number(0, 1, open_high=True),
     "test_fraction": number(0, 1, open_high=True),
+    "stem": one_of(1, 2),
     "widths": several(whole(1)),
     "dropout": number(0, 1, open_high=True),
     "norm": one_of("batch", "group", "instance", "none"),

@@ -28,7 +28,8 @@ def test_recipe_survives_json(name, profile):
 def test_profiles_change_only_sizes_and_budgets(name):
     small, large = get_recipe(name, "laptop"), get_recipe(name, "gpu")
     differing = {key for key, value in small.to_dict().items() if value != large.to_dict()[key]}
-    assert differing <= {"pixel_mm", "frame", "patch", "widths", "slices_per_epoch", "epochs", "batch_size"}
+    sizes = {"pixel_mm", "slice_mm", "frame", "patch", "stem", "widths", "batch_size"}
+    assert differing <= sizes | {"slices_per_epoch", "epochs"}
 
 
 TABLE = {

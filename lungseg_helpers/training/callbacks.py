@@ -102,7 +102,10 @@ class PanelLogger(pl.Callback):
         middle = self.validation.recipe.context_mm.index(0.0)
         for (image, mask, patient), probability in zip(samples, probabilities, strict=True):
             name = self.validation.stacks[patient].id
-            picture = panels(image[middle].numpy(), mask[0].numpy(), probability)
+            shown = image[middle], mask[0], torch.from_numpy(probability)
+            if shown[0].ndim == 3:  # of a patch the slice that it was cut around
+                shown = [volume[len(volume) // 2] for volume in shown]
+            picture = panels(*(part.numpy() for part in shown))
             trainer.logger.experiment.add_image(name, picture, trainer.current_epoch, dataformats="HWC")
 
 
