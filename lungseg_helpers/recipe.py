@@ -7,7 +7,6 @@ that have names are in :mod:`~lungseg_helpers.recipes`.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -16,10 +15,7 @@ from typing import Any
 
 from .errors import RecipeError
 from .hounsfield import AIR_HU, Intensity
-from .recipe_rules import AUGMENTATION_RULES, RECIPE_RULES, broken
-
-OPTIONAL = ("pixel_mm", "slice_mm", "patch", "augmentation", "tumour_weight", "fold")
-"""The settings that may be None."""
+from .recipe_rules import AUGMENTATION_RULES, RECIPE_RULES, broken, changed
 
 ADDED = ("fold", "dims", "slice_mm", "stem")
 """Settings that came later. Where they are as they used to be, they leave a recipe's digest as it was, so that the
@@ -213,24 +209,7 @@ class Recipe:
         Values are Python literals; a word that is none is taken as text. Raises
         :class:`RecipeError` for a setting that does not exist or a value of another kind.
         """
-        values = self.to_dict()
-        for setting in settings:
-            name, equals, text = setting.partition("=")
-            *path, last = name.strip().split(".")
-            group = values
-            for part in path:
-                group = group.get(part) if isinstance(group, dict) else None
-            if not equals or not isinstance(group, dict) or last not in group:
-                raise RecipeError(f"no setting {setting!r}: write NAME=VALUE with one of: {', '.join(values)}")
-            try:
-                value = ast.literal_eval(text.strip())
-            except (ValueError, SyntaxError):
-                value = text.strip()
-            before = group[last]
-            if not (_same_kind(before, value) or (value is None and name.strip() in OPTIONAL)):
-                raise RecipeError(f"{setting!r}: {name} is {before!r} by default; give a value of that kind")
-            group[last] = _plain(value)
-        return Recipe.from_dict(values)
+        return Recipe.from_dict(changed(self.to_dict(), settings))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
@@ -249,17 +228,6 @@ class Recipe:
                 **{k: tuple(v) if isinstance(v, list) else v for k, v in values["augmentation"].items()}
             )
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
-def _same_kind(before: Any, value: Any) -> bool:
-    """Whether ``value`` may stand in place of ``before``: a whole number is a number, None left nothing to compare."""
-    if before is None:
-        return isinstance(value, int | float | tuple | list)
-    if isinstance(before, float):
-        return isinstance(value, int | float)
-    if isinstance(before, list):
-        return isinstance(value, list | tuple) and all(isinstance(part, int | float) for part in value)
-    return type(value) is type(before)
 
 
 def _plain(value: Any) -> Any:
