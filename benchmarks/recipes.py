@@ -1,22 +1,23 @@
-"""Six recipes on equal seconds of training.
+"""Six recipes on equal seconds of training, three seeds each.
 
-Writes ``recipes.csv``, a row a training, and ``recipes.png``. Trainings are kept in
-``outputs/runs/compare`` and found done when the command is given again, so it may be cut
-short at any time. ``LUNGSEG_SECONDS`` sets the budget; on a GPU set ``LUNGSEG_PROFILE=gpu`` as well.
+Writes ``recipes.csv``, a row a training, ``recipes_patients.csv``, a row for each of its test patients, and
+``recipes.png``. Trainings are kept in ``outputs/runs/compare`` and found done when the command is given again, so it
+may be cut short at any time. ``LUNGSEG_SECONDS`` sets the budget; on a GPU set ``LUNGSEG_PROFILE=gpu`` as well.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lungseg_helpers.evaluation.comparison import compare
+from lungseg_helpers.evaluation.comparison import paired_difference, seeds_by_patients
+from lungseg_helpers.evaluation.race import compare, measure_budgets
 from lungseg_helpers.paths import outputs_dir
 from lungseg_helpers.recipe import Recipe
 from lungseg_helpers.recipes import RECIPES, get_recipe
@@ -25,7 +26,7 @@ from .table import Row
 
 HERE = Path(__file__).parent
 SEEDS = (2026, 1, 2)
-"""Of the course's recipe; the reference recipes are trained with the first. The split stays the same."""
+"""Of every recipe. The split stays the same."""
 
 
 def budget(variable: str = "LUNGSEG_SECONDS", otherwise: float = 300) -> float:
@@ -33,14 +34,22 @@ def budget(variable: str = "LUNGSEG_SECONDS", otherwise: float = 300) -> float:
     return float(os.environ.get(variable) or otherwise)
 
 
-def measure(recipes: Iterable[tuple[str, Recipe]], seconds: float, file: Path, real: bool = True) -> pd.DataFrame:
-    """Train and score recipes one after the other, ``real`` patients too; ``file`` is written anew after each."""
-    rows = []
-    for words, recipe in recipes:
-        print(f"{words}: {seconds:g} s of training", file=sys.stderr)
-        folder = outputs_dir() / "runs" / "compare"
-        rows.append({"what": words, "seconds": seconds, **compare(recipe, seconds, folder, real=real)})
-        pd.DataFrame(rows).round(4).to_csv(file, index=False)
+def measure(recipes: Sequence[tuple[str, Recipe]], seconds: float, file: Path, real: bool = True) -> pd.DataFrame:
+    """Train and score recipes with :data:`SEEDS`, ``real`` patients too; return a row a training.
+
+    ``file`` is written anew after each, and beside it ``…_patients.csv`` with a row a test patient. All recipes are
+    trained with the first seed, then all with the next: cut short, each has been trained as often as the others.
+    """
+    folder, rows, patients = outputs_dir() / "runs" / "compare", [], []
+    measure_budgets((recipe for _, recipe in recipes), seconds, folder)
+    for seed in SEEDS:
+        for words, recipe in recipes:
+            print(f"{words}, seed {seed}: {seconds:g} s of training", file=sys.stderr)
+            row, each = compare(replace(recipe, seed=seed), seconds, folder, real=real)
+            rows.append({"what": words, "seconds": seconds, **row})
+            patients.append(each)
+            pd.DataFrame(rows).round(4).to_csv(file, index=False)
+            pd.concat(patients).round(4).to_csv(file.with_name(f"{file.stem}_patients.csv"), index=False)
     return pd.DataFrame(rows)
 
 
@@ -69,29 +78,33 @@ def draw(table: pd.DataFrame) -> None:
 def rows() -> list[Row]:
     """Train, score and return the figures."""
     seconds = budget()
-    chosen = [(name, get_recipe(name)) for name in RECIPES]
-    chosen += [("course", replace(get_recipe("course"), seed=seed)) for seed in SEEDS[1:]]
-    table = measure(chosen, seconds, HERE / "recipes.csv")
+    table = measure([(name, get_recipe(name)) for name in RECIPES], seconds, HERE / "recipes.csv")
     draw(table)
-    course, others = table[table["recipe"] == "course"], table[table["recipe"] != "course"]
-    best = others.loc[others["dice"].idxmax()]
-    spread = course["dice"].std()
-    note = f"{seconds:g} s of training each; mean of {len(course)} seeds, sd {spread:.3f}; best other: {best['recipe']}"
+    means = table.groupby("recipe")["dice"].mean()
+    best = means.drop("course").idxmax()
+    patients = pd.read_csv(HERE / "recipes_patients.csv")
+    ours, theirs = (seeds_by_patients(patients[patients["recipe"] == name]) for name in ("course", best))
+    apart = paired_difference(ours.to_numpy(), theirs.to_numpy())
+    note = (
+        f"{seconds:g} s of training each, {len(SEEDS)} seeds; best other: {best}; "
+        f"difference {apart.mean:+.2f}, 95 % interval {apart.low:+.2f} to {apart.high:+.2f}"
+    )
+    real = table.groupby("recipe")["real_dice"].mean()
     return [
         Row(
             "recipes: Dice of course beside the best reference recipe",
-            course["dice"].mean(),
+            means["course"],
             "",
-            best["dice"],
-            course["dice"].mean() / best["dice"] if best["dice"] else None,
-            "more by over an sd",
+            means[best],
+            means["course"] / means[best] if means[best] else None,
+            "an interval above 0",
             note,
         ),
         Row(
             "recipes: real patients' mean Dice, the same",
-            course["real_dice"].mean(),
+            real["course"],
             "",
-            others["real_dice"].max(),
+            real.drop("course").max(),
             None,
             "more",
             "mean over three patients and the seeds, beside the best of the others",

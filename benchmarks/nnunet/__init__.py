@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from lungseg_helpers.dataset.split import open_split
-from lungseg_helpers.evaluation.comparison import train_for
+from lungseg_helpers.evaluation.race import train_for
 from lungseg_helpers.evaluation.report import summary
 from lungseg_helpers.evaluation.scores import evaluate_pairs, find_pairs
 from lungseg_helpers.paths import outputs_dir
@@ -53,8 +53,8 @@ def configurations(device: str) -> tuple[str, ...]:
 def train_course(seconds: float, device: str) -> tuple[int, Predict]:
     """Train the course's recipe for so long; return its steps, and what predicts with it."""
     recipe = get_recipe("course")
-    run = outputs_dir() / "runs" / "compare" / f"{recipe.name}-seed{recipe.seed}"
-    network, trained, _ = load_weights(train_for(recipe, seconds, run, device=device)[0])
+    folder = outputs_dir() / "runs" / "compare"
+    network, trained, _ = load_weights(train_for(recipe, seconds, folder, device=device)[0])
 
     def predict(cases: list[Case], folder: Path) -> None:
         for _, result in predict_cases(network, trained, cases, folder, device):

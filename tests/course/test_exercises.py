@@ -107,6 +107,11 @@ def _window_in_place(hu, level, width):
     return (hu - low) / width
 
 
+def _seed_parts(a, b, ddof=1):
+    """The parts of both models' seeds in the variance of a mean difference."""
+    return sum(scores.mean(axis=1).var(ddof=ddof) / len(scores) for scores in (a, b))
+
+
 WRONG = {
     "to_hu": [
         lambda stored, slope, intercept: stored * slope,
@@ -322,20 +327,46 @@ WRONG = {
         lambda scores: max(np.mean(each) for each in scores.values()),
         lambda scores: max(scores, key=lambda t: np.median(scores[t])),
     ],
+    # 06
     "fair_steps": [
         lambda rates, seconds: {name: seconds for name in rates},
         lambda rates, seconds: {name: rate * seconds for name, rate in rates.items()},
         lambda rates, seconds: {name: max(1, round(seconds / rate)) for name, rate in rates.items()},
         lambda rates, seconds: {name: round(rate * seconds) for name, rate in rates.items()},
+        lambda rates, seconds: {name: max(1, int(rate * seconds)) for name, rate in rates.items()},
+        lambda rates, seconds: {name: round(rate * seconds) + 1 for name, rate in rates.items()},
         lambda rates, seconds: [round(rate * seconds) for rate in rates.values()],
         lambda rates, seconds: {name: max(1, round(rate * seconds / 2)) for name, rate in rates.items()},
+        lambda rates, seconds: {name: max(1, round(rate * 60)) for name, rate in rates.items()},
+        lambda rates, seconds: {"narrow": 744, "wide": 150, "huge": 1},
     ],
-    "larger_than_luck": [
-        lambda a, b: np.mean(a) != np.mean(b),
-        lambda a, b: np.mean(a) - np.mean(b) > max(np.std(a, ddof=1), np.std(b, ddof=1)),
-        lambda a, b: abs(np.mean(a) - np.mean(b)) > np.std(a, ddof=1),
-        lambda a, b: abs(np.mean(a) - np.mean(b)) > max(np.std(a), np.std(b)),
-        lambda a, b: False,
+    "paired_differences": [
+        lambda a, b: a.mean() - b.mean(),
+        lambda a, b: b.mean(axis=0) - a.mean(axis=0),
+        lambda a, b: a.mean(axis=1) - b.mean(axis=1),
+        lambda a, b: a[0] - b[0],
+        lambda a, b: a - b,
+        lambda a, b: np.sort(a.mean(axis=0) - b.mean(axis=0)),
+        lambda a, b: np.sort(a.mean(axis=0)) - np.sort(b.mean(axis=0)),
+        lambda a, b: abs(a.mean(axis=0) - b.mean(axis=0)),
+        lambda a, b: np.median(a, axis=0) - np.median(b, axis=0),
+        lambda a, b: a.max(axis=0) - b.max(axis=0),
+        lambda a, b: a.sum(axis=0) - b.sum(axis=0),
+        lambda a, b: np.subtract(*(np.stack([x[:2] for x in (a, b)]).mean(axis=1))),
+    ],
+    "standard_error": [
+        lambda a, b: np.std(a.mean(axis=0) - b.mean(axis=0), ddof=1) / np.sqrt(a.shape[1]),
+        lambda a, b: np.sqrt(_seed_parts(a, b)),
+        lambda a, b: np.var(a.mean(axis=0) - b.mean(axis=0), ddof=1) / a.shape[1] + _seed_parts(a, b),
+        lambda a, b: np.sqrt(np.var(a.mean(axis=0) - b.mean(axis=0)) / a.shape[1] + _seed_parts(a, b, 0)),
+        lambda a, b: np.sqrt(np.var(a.mean(axis=0) - b.mean(axis=0), ddof=1) + 3 * _seed_parts(a, b)),
+        lambda a, b: np.std(a.mean(axis=0) - b.mean(axis=0), ddof=1) / np.sqrt(a.shape[1]) + np.sqrt(_seed_parts(a, b)),
+        lambda a, b: np.sqrt(
+            np.var(a.mean(axis=0) - b.mean(axis=0), ddof=1) / a.shape[1] + a.mean(axis=1).var(ddof=1) / len(a)
+        ),
+        lambda a, b: np.std(np.concatenate([a.mean(axis=1), b.mean(axis=1)]), ddof=1),
+        lambda a, b: np.sqrt(np.var(a, ddof=1) / a.size + np.var(b, ddof=1) / b.size),
+        lambda a, b: 0.05,
     ],
 }
 

@@ -1,81 +1,105 @@
-"""Recipes are compared on the same patients and seconds, and the ablation leads from one recipe to the other."""
+"""Two models on the same patients: what the interval is, and that its rule is not fooled by luck."""
 
-import json
-from dataclasses import fields, replace
-
+import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
-from lungseg_helpers.dataset.loaders import LungDataModule
-from lungseg_helpers.evaluation import comparison
-from lungseg_helpers.evaluation.comparison import (
-    BUDGET,
-    STEPS,
-    ablation,
-    compare,
-    steps_per_second,
-    train_for,
-    with_budget,
-)
-from lungseg_helpers.preprocessing.stacks import make_stack
-from lungseg_helpers.recipe import Recipe
-from lungseg_helpers.recipes import PROFILES, get_recipe
-from lungseg_helpers.training.weights import load_weights
+from lungseg_helpers.errors import SourceError
+from lungseg_helpers.evaluation.comparison import paired_difference, seeds_by_patients
+from lungseg_helpers.evaluation.luck import RULES, Luck, simulated_races
+from lungseg_helpers.evaluation.statistics import bootstrap_interval
 
-
-@pytest.mark.parametrize("profile", PROFILES)
-def test_the_ablation_leads_from_the_baseline_to_the_course_and_misses_nothing(profile):
-    recipes = [recipe for _, recipe in ablation(profile)]
-    first, goal = get_recipe("baseline", profile, faithful=True), get_recipe("course", profile)
-    same = {field.name for field in fields(Recipe) if getattr(recipes[0], field.name) == getattr(first, field.name)}
-    assert {field.name for field in fields(Recipe)} - same <= set(BUDGET)
-    differing = {f.name for f in fields(Recipe) if getattr(recipes[-1], f.name) != getattr(goal, f.name)}
-    assert differing <= set(BUDGET), "a setting of the course is taken over by no step"
+RULE = RULES["interval of both kinds of luck"]
+WORLDS = {
+    "as here": Luck(),
+    "low scores": Luck(level=-0.8),
+    "high scores": Luck(level=1.2),
+    "good and bad trainings": Luck(seed=0.5),
+    "calm trainings": Luck(seed=0.05, both=0.4),
+    "each recipe its patients": Luck(liking=0.5),
+    "calm, each its patients": Luck(seed=0.05, both=0.3, liking=0.8),
+    "all of it": Luck(seed=0.5, liking=0.8),
+}
 
 
-def test_every_step_changes_something_and_only_its_own():
-    recipes = ablation("laptop")
-    assert len(recipes) == len(STEPS) + 1
-    for (_, before), (words, after), (name, settings) in zip(recipes, recipes[1:], STEPS, strict=False):
-        changed = {f.name for f in fields(Recipe) if getattr(before, f.name) != getattr(after, f.name)} - {"name"}
-        assert words == name and changed and changed <= set(settings)
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("world", WORLDS)
+def test_equal_recipes_are_called_different_in_at_most_one_race_of_twenty(world, seeds):
+    races = simulated_races(np.random.default_rng(11), 2000, seeds, 12, luck=WORLDS[world])
+    assert RULE(*races).mean() <= 0.05
 
 
-def test_a_budget_is_seconds_times_rate():
-    recipe = with_budget(get_recipe("course", "laptop"), 60, 10.0)
-    assert recipe.epochs * recipe.slices_per_epoch == 600 * recipe.batch_size
-    assert with_budget(recipe, 0.001, 0.1).slices_per_epoch == recipe.batch_size, "one step at least"
+def test_simulated_races_look_like_real_ones():
+    a, b = simulated_races(np.random.default_rng(0), 2000, 3, 12)
+    assert a.shape == b.shape == (2000, 3, 12)
+    assert a.mean() == pytest.approx(b.mean(), abs=0.02) and 0.4 < a.mean() < 0.6
+    assert 0.15 < (a == 0).mean() < 0.25 and a.max() < 0.96
+    assert 0.03 < a.mean(axis=2).std(axis=1, ddof=1).mean() < 0.08, "as between the seeds of the course's recipe"
+    ahead, behind = simulated_races(np.random.default_rng(0), 2000, 3, 12, ahead=0.5)
+    assert (ahead - behind).mean() > 0.05
 
 
-def test_a_rate_is_measured(toy_case, toy_recipe):
-    stack = make_stack(toy_case("a"), toy_recipe)
-    assert steps_per_second(LungDataModule([stack], [stack], toy_recipe), "cpu") > 0.1
+def test_simpler_rules_are_fooled_and_a_real_gain_is_seen():
+    races = simulated_races(np.random.default_rng(1), 2000, 3, 12)
+    fooled = {name: rule(*races).mean() for name, rule in RULES.items()}
+    assert fooled["the higher mean wins"] == 1
+    assert fooled["more than the larger sd over seeds"] > 0.15 and fooled["bootstrap over patients"] > 0.15
+    hard = simulated_races(np.random.default_rng(1), 2000, 2, 12, luck=Luck(seed=0.5))
+    assert RULES["bootstrap over patients and seeds"](*hard).mean() > 0.07 > 0.05 >= RULE(*hard).mean()
+    large = simulated_races(np.random.default_rng(2), 1000, 3, 12, ahead=1.8)
+    many = simulated_races(np.random.default_rng(2), 200, 20, 100, ahead=0.3)
+    assert RULE(*large).mean() > 0.9 and RULE(*many).mean() > 0.8
 
 
-@pytest.fixture
-def patients(toy_case, tmp_path):
-    for name in ("a", "b", "c"):
-        toy_case(name)
-    return str(tmp_path)
+def test_the_interval_by_hand():
+    rng = np.random.default_rng(4)
+    a, b = rng.random((3, 7)), rng.random((2, 7))
+    found = paired_difference(a, b)
+    assert found.mean == pytest.approx(a.mean() - b.mean()) and found.seeds == (3, 2) and found.patients == 7
+    over_patients = (a.mean(0) - b.mean(0)).var(ddof=1) / 7
+    over_seeds = [a.mean(1).var(ddof=1) / 3, b.mean(1).var(ddof=1) / 2]
+    squared = over_patients + sum(over_seeds)
+    freedom = squared**2 / (over_patients**2 / 6 + over_seeds[0] ** 2 / 2 + over_seeds[1] ** 2 / 1)
+    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, freedom) * squared**0.5)
+    assert found.mean - found.low == pytest.approx(found.high - found.mean)
+    wider = paired_difference(a, b, level=0.99)
+    assert wider.low < found.low and wider.high > found.high
+    turned = paired_difference(b, a)
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
 
 
-def test_a_run_keeps_its_budget_and_is_found_done(patients, toy_recipe, tmp_path, monkeypatch):
-    weights, stacks = train_for(toy_recipe, 0.2, tmp_path / "run", patients, "cpu")
-    assert {role: len(held) for role, held in stacks.items()} == {"train": 1, "validation": 1, "test": 1}
-    changed = weights.stat().st_mtime_ns
-    kept = json.loads((weights.parent / "budget.json").read_text())
-    with monkeypatch.context() as patch:
-        patch.setattr(comparison, "steps_per_second", lambda *_: pytest.fail("measured again"))
-        again, _ = train_for(toy_recipe, 0.2, tmp_path / "run", patients, "cpu")
-    assert again.stat().st_mtime_ns == changed
-    assert load_weights(again)[1].slices_per_epoch == with_budget(toy_recipe, 0.2, kept["rate"]).slices_per_epoch
-    # another budget, or another setting, stands beside it
-    monkeypatch.setattr(comparison, "steps_per_second", lambda *_: 10.0)
-    more, _ = train_for(toy_recipe, 0.4, tmp_path / "run", patients, "cpu")
-    other, _ = train_for(replace(toy_recipe, smallest_ml=0.0), 0.4, tmp_path / "run", patients, "cpu")
-    assert len({again, more, other}) == 3 and again.stat().st_mtime_ns == changed
+def test_many_races_at_once_are_as_each_alone():
+    a, b = simulated_races(np.random.default_rng(3), 5, 2, 9)
+    at_once = paired_difference(a, b)
+    alone = [paired_difference(*race) for race in zip(a, b, strict=True)]
+    for name in ("mean", "low", "high", "apart"):
+        np.testing.assert_allclose(getattr(at_once, name), [getattr(each, name) for each in alone])
 
 
-def test_a_row_says_what_a_table_needs(patients, toy_recipe, tmp_path):
-    row = compare(replace(toy_recipe, name="toy"), 1.0, tmp_path / "runs", patients, real=False, device="cpu")
-    assert row["recipe"] == "toy" and row["lesions"] == 1 and row["steps"] >= 4
-    assert 0 <= row["dice"] <= 1 and 0 <= row["reported"] <= 1 and row["found"] in (0, 1)
+def test_one_seed_each_is_about_these_two_networks_alone():
+    rng = np.random.default_rng(5)
+    a = rng.random(40)
+    b = a - 0.1 + 0.02 * rng.normal(size=40)
+    found = paired_difference(a, b)
+    assert found.seeds == (1, 1) and found.apart and found.low < 0.1 < found.high
+    assert (found.low, found.high) == pytest.approx(bootstrap_interval(a - b), abs=0.003)
+    assert paired_difference(np.stack([a, a + 0.01]), b).seeds == (2, 1)
+
+
+def test_undefined_and_few_patients():
+    a, b = np.array([0.5, np.nan, 0.7, 0.6]), np.array([0.4, 0.2, 0.6, 0.3])
+    assert paired_difference(a, b).patients == 3
+    for one in (a[:1], a[1:2]):
+        found = paired_difference(one, b[:1])
+        assert np.isnan([found.low, found.high]).all() and not found.apart
+    same = paired_difference(a, a)
+    assert (same.mean, same.low, same.high) == (0, 0, 0) and not same.apart
+    with pytest.raises(SourceError, match="4 and 3 patients"):
+        paired_difference(a, b[:3])
+
+
+def test_rows_become_seeds_by_patients():
+    rows = pd.DataFrame({"seed": [2, 1, 2, 1], "patient": ["b", "b", "a", "a"], "dice": [0.1, 0.2, 0.3, 0.4]})
+    table = seeds_by_patients(rows)
+    assert list(table.columns) == ["a", "b"] and table.to_numpy().tolist() == [[0.4, 0.2], [0.3, 0.1]]

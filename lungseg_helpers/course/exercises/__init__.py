@@ -14,7 +14,7 @@ _MODULES = {
     "network": ("conv_parameters", "double_conv", "decoder_stage", "same_cut", "unet_forward", "receptive_field"),
     "training": ("soft_dice", "steepest_rate", "stop_epoch"),
     "evaluation": ("patient_dice", "count_found", "choose_threshold"),
-    "recipes": ("fair_steps", "larger_than_luck"),
+    "recipes": ("fair_steps", "paired_differences", "standard_error"),
 }
 """The exercises in the order of the notebooks, by the module that holds their checks."""
 
