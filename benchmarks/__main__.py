@@ -18,6 +18,7 @@ NAMES = (
     "nnunet",
     "ablation",
     "phantom_to_real",
+    "dimensions",
 )
 
 
