@@ -13,12 +13,12 @@ NAMES = (
     "training",
     "inference",
     "laptop",
+    "dimensions",
     "shipped",
     "recipes",
     "nnunet",
     "ablation",
     "phantom_to_real",
-    "dimensions",
 )
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .errors import RecipeError
@@ -207,8 +206,9 @@ def initialise(network: UNet, initialisation: str) -> None:
     background (Lin et al., "Focal loss", ICCV 2017, section 4.1).
     """
     draw = INITIALISATIONS[initialisation]
+    convolutions = tuple(kind for layers in LAYERS.values() for kind in (layers.conv, layers.transposed))
     for module in network.modules():
-        if draw is not None and isinstance(module, _ConvNd):
+        if draw is not None and isinstance(module, convolutions):
             draw(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -50,9 +50,8 @@ def patch_centre(
 
     ``shape`` is the slice's, ``mask`` (not 0 where tumour is) None for one without tumour. Of a volume, whose ``shape``
     and ``patch`` have three sizes, ``mask`` is of slice ``index``, and (slice, row, column) is chosen. Tumour is put up
-    to a third of the patch off the centre, or a network would learn that tumours are in the
-    middle. The patch stays inside the slice where it fits, so that work is not spent on the
-    air around it.
+    to a third of the patch off the centre, or a network would learn that tumours are in the middle. The patch stays
+    inside where it fits, so that work is not spent on the air around it.
     """
     held = [] if mask is None else np.flatnonzero(mask)
     plane = shape[-2:]
