@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import map_coordinates
+from test_exercises_volumes import WRONG as IN_VOLUMES
 from torch import nn
 
 from lungseg_helpers.course.exercises import CHECKS
@@ -463,6 +464,7 @@ WRONG = {
         lambda a, b: np.sqrt(np.var(a, ddof=1) / a.size + np.var(b, ddof=1) / b.size),
         lambda a, b: 0.05,
     ],
+    **IN_VOLUMES,
 }
 
 

@@ -15,6 +15,7 @@ _MODULES = {
     "training": ("soft_dice", "rate_factor", "steepest_rate", "stop_epoch"),
     "evaluation": ("patient_dice", "count_found", "patient_by_patient", "choose_threshold"),
     "recipes": ("fair_steps", "paired_differences", "standard_error"),
+    "volumes": ("elongation", "multiplications", "double_conv_3d", "blend"),
 }
 """The exercises in the order of the notebooks, by the module that holds their checks."""
 
