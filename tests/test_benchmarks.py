@@ -20,7 +20,7 @@ from benchmarks.nnunet.export import export
 from benchmarks.plain_way import PlainDataset, prepare_plainly
 from benchmarks.table import Row, keep, markdown, results_file
 from lungseg_helpers.dataset.split import Split
-from lungseg_helpers.paths import SHIPPED_WEIGHTS
+from lungseg_helpers.paths import SLICE_WEIGHTS
 from lungseg_helpers.prediction.inference import predict_case
 from lungseg_helpers.preprocessing.prepare import prepare
 from lungseg_helpers.scans.case import Case
@@ -103,7 +103,7 @@ def test_training_measures_three_sides_of_one_step(toy_case, toy_recipe, tmp_pat
 
 def test_the_plain_loop_and_ours_find_the_same(toy_case, monkeypatch):
     """With weights that have learned something, on a chest that both ways can read: nearly the same voxels."""
-    network, recipe, _ = load_weights(SHIPPED_WEIGHTS)
+    network, recipe, _ = load_weights(SLICE_WEIGHTS)
     recipe = replace(recipe, threshold=0.5)
     case = toy_case("a")
     ours = predict_case(network, recipe, case).mask

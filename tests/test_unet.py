@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lungseg_helpers.errors import RecipeError
-from lungseg_helpers.paths import SHIPPED_WEIGHTS
+from lungseg_helpers.paths import SLICE_WEIGHTS
 from lungseg_helpers.recipes import get_recipe
 from lungseg_helpers.training.losses import dice_bce_loss
 from lungseg_helpers.training.weights import load_weights
@@ -219,9 +219,9 @@ def test_a_network_of_volumes_that_looks_at_no_neighbours_is_the_one_of_slices(s
 
 
 def test_weights_from_before_there_were_dimensions_load_unchanged():
-    content = torch.load(SHIPPED_WEIGHTS, map_location="cpu", weights_only=True)
+    content = torch.load(SLICE_WEIGHTS, map_location="cpu", weights_only=True)
     assert not {"dims", "slice_mm", "stem"} & set(content["recipe"]), "weights of today prove nothing"
-    network, recipe, _ = load_weights(SHIPPED_WEIGHTS)
+    network, recipe, _ = load_weights(SLICE_WEIGHTS)
     assert (recipe.dims, recipe.slice_mm, recipe.stem) == (2, None, 1)
     assert set(network.state_dict()) == set(content["state_dict"])
     for name, weight in network.state_dict().items():
