@@ -188,6 +188,19 @@ def test_what_is_made_goes_where_the_variable_says(toy_case, weights, tmp_path):
     assert done.stdout.split() == [str(tmp_path / "outputs" / "videos" / "a.gif")], done.stderr
 
 
+def test_a_film_is_as_fast_as_large_and_as_long_as_asked(toy_case, tmp_path):
+    case = toy_case("a", "LAS")
+    words = ["video", case.image, "--out", tmp_path, "--width", "320"]
+    done = lungseg(*words, "--label", case.label, "--speed", "20", "--pause", "0", "--loop")
+    assert done.stdout.split() == [str(tmp_path / "a_fps20_width320_pause0_loop.webp")], done.stderr
+    done = lungseg(*words, "--loop")
+    assert done.returncode == 1 and f"{case.image}: nothing for a loop to show" in done.stderr
+    for command in (["film"], ["video", case.image]):
+        for option, value in (("--speed", "0"), ("--width", "99"), ("--pause", "-1")):
+            done = lungseg(*command, option, value)
+            assert done.returncode == 2 and option in done.stderr, "typer's own line names the option and its range"
+
+
 def test_average_makes_the_folder(weights, tmp_path):
     out = tmp_path / "new" / "deeper" / "mean.ckpt"
     done = lungseg("average", weights, weights, "--out", out)

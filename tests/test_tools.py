@@ -95,6 +95,20 @@ def test_an_executed_copy_is_found_done_until_something_changes(tmp_path, monkey
     assert not execute.is_done(path, out)
 
 
+def test_pictures_of_a_notebooks_text_are_found_by_its_copy_too(tmp_path):
+    text = "![a loop](../data/loop.webp) ![gone](../data/gone.png) ![far](https://example.org/a.png)"
+    path, out = tmp_path / "notebooks" / "01_a.ipynb", tmp_path / "outputs" / "notebooks" / "01_a.ipynb"
+    for folder in (path.parent, tmp_path / "data"):
+        folder.mkdir()
+    (tmp_path / "data" / "loop.webp").write_bytes(b"a film")
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]), path)
+    execute.copy_pictures(path, out)
+    assert (out.parent / "../data/loop.webp").resolve().read_bytes() == b"a film"
+    assert [each.name for each in (tmp_path / "outputs" / "data").iterdir()] == ["loop.webp"]
+    execute.copy_pictures(path, path)
+    assert (tmp_path / "data" / "loop.webp").read_bytes() == b"a film", "in place there is nothing to copy"
+
+
 @pytest.fixture
 def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What ``make test-oldest`` asks of pip, which installs nothing here."""

@@ -25,6 +25,7 @@ from ..scans.view import View, open_view
 from ..video import PLANES, RANGES
 from .camera import FilmCamera
 from .developing import close_up, develop
+from .findings import add_findings, table_beside
 from .following import crop_to_body, follow, fullest, marked
 from .layout import Layout
 from .overlay import PREDICTION, TRUTH, outline
@@ -137,14 +138,14 @@ def turn(view: View, plane: str = "axial") -> Film:
     return Film(spacing=spacing, shown=shown, places=places, upward=plane == "axial", **arrays)  # type: ignore[arg-type]
 
 
-def around_fullest(film: Film, reach_mm: float = LOOP_MM) -> Film:
+def around_fullest(film: Film, name: str = "scan", reach_mm: float = LOOP_MM) -> Film:
     """Return the film of the slices within ``reach_mm`` of the fullest one alone: what a loop shows.
 
-    Raises :class:`ScanError` where nothing is marked.
+    Raises :class:`ScanError`, which calls the scan ``name``, where nothing is marked.
     """
     middle = film.fullest
     if middle is None:
-        raise ScanError("no tumour is marked, so there is nothing for a loop to show; give a label or a prediction")
+        raise ScanError(f"{name}: nothing for a loop to show, as no tumour is marked; give its --label or --prediction")
     near = [index for index in film.shown if abs(index - middle) * film.spacing[0] <= reach_mm]
     return replace(film, shown=range(near[0], near[-1] + 1, film.shown.step))
 
@@ -213,7 +214,8 @@ def film_case(
 
     ``options`` are those of :class:`FilmStyle`; they and another ``plane`` add to the name. ``ending`` is ``.mp4``,
     ``.gif`` or ``.webp``; ``loop`` films the slices around the tumour alone. ``probability`` is a file as
-    ``lungseg predict --probabilities`` writes it. Raises ValueError for an option out of range, and
+    ``lungseg predict --probabilities`` writes it. Where the table of components lies beside ``prediction``, the film
+    says what it says. Raises ValueError for an option out of range, and
     :class:`ScanError` where a file cannot be used, or a mask or the probabilities lie on another grid.
     """
     style = FilmStyle(**options)
@@ -221,9 +223,11 @@ def film_case(
     view = open_view(image, truth=label, prediction=prediction)
     if probability is not None:
         view.masks["probability"] = _read_probability(probability, image)
-    film, name = turn(view, plane), case_id(scan)
+    table = None if prediction is None else table_beside(prediction)
+    words = {} if table is None else add_findings(view, table, str(prediction))
+    film, name = replace(turn(view, plane), words=words), case_id(scan)
     path = Path(folder) / film_name(name, style, plane, ending, loop)
-    return shoot(around_fullest(film) if loop else film, path, name, style, progress)
+    return shoot(around_fullest(film, str(scan)) if loop else film, path, name, style, progress)
 
 
 def film_name(name: str, style: FilmStyle, plane: str = "axial", ending: str = ".mp4", loop: bool = False) -> str:

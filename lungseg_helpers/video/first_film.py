@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..paths import SHIPPED_WEIGHTS, outputs_dir
@@ -12,6 +13,7 @@ from ..sources.first_patient import first_patient
 from ..training.devices import pick_device
 from ..training.weights import load_weights
 from .films import FilmStyle, around_fullest, film_name, shoot, turn
+from .findings import add_findings
 
 
 def first_film(
@@ -33,5 +35,6 @@ def first_film(
     prediction = predict_case(network, recipe, case, pick_device(device), progress=True)
     view = open_view(case.image, truth=case.label)
     view.masks["prediction"] = oriented(prediction.mask, prediction.scan.affine)
-    film = turn(view)
+    words = add_findings(view, prediction.components)
+    film = replace(turn(view), words=words)
     return shoot(around_fullest(film) if loop else film, path, case.id, style)

@@ -18,7 +18,7 @@ FRAME_SHARE = 0.15
 NEAR_MM = 10.0
 """The close-up is there from so far before a lesion until so far behind it: one sees it come and go."""
 
-ROOM_AROUND = 1.8
+ROOM_AROUND = 2.2
 """A close-up is so many times as wide as the widest cross-section that it shows, to show where the lesion sits."""
 
 CLOSE_MM = (40.0, 120.0)

@@ -6,6 +6,7 @@ close-up with what is known of the lesions; at the right edge the bar that shows
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,8 +28,8 @@ BAR, STRIP, GAP, CLOSE = 18, 38, 8, 300
 """Pixels at full width: the bar's, the height of a line of text, between two parts, the close-up's side."""
 LETTERS, SMALL = 13, 11.5
 """Points: 18 and 16 pixels at full width, so that they can be read at half of it."""
-WORDS = 90
-"""Pixels at full width below the close-up, for what is said of the lesions."""
+WORDS, LINE, LETTERS_A_LINE = 90, 22, 37
+"""Below the close-up, for what is said of the lesions: pixels at full width, a line's height, and its letters."""
 TALLEST = 1.1
 """No slice is more times as high as it may be wide: a patient who is taller gets room at both sides."""
 BOX = {"edgecolor": "white", "linewidth": 1.2}
@@ -82,11 +83,12 @@ class Layout:
         self.bar = self._axes(Place(width - bar, 0, bar, self.shape[0]))
         ax = self._axes(self.slice)
         ax.set(xlim=(0, size_mm[1]), ylim=(size_mm[0], 0))
-        draw_ruler(ax, size_mm[1])
+        draw_ruler(ax, size_mm[1], SMALL)
         self.title = self._text(gap, strip / 2, LETTERS)
         self.outlines = [ax.plot([], [], **style)[0] for style in styles]
         self.moving: list[Artist] = [self.title, *self.outlines]
         self._draw_foot(self.shape[0] - strip / 2, styles, heat)
+        self.lines = (rows - close - gap) // max(1, self._pixels(LINE))
         self.close_up: list[Artist] = []
         if close:
             self._lay_close_up(ax, styles, close / side_mm / scale)
@@ -106,7 +108,8 @@ class Layout:
             for line, (x, y) in zip(self.close_outlines, outlines, strict=True):
                 line.set_data(x - corner[0], y - corner[1])
             self.box.set_xy(corner)
-            self.words.set_text(words)
+            lines = [textwrap.fill(line, LETTERS_A_LINE, subsequent_indent="    ") for line in words.splitlines()]
+            self.words.set_text("\n".join("\n".join(lines).splitlines()[: self.lines]))
 
     def _lay_close_up(self, ax: Axes, styles: Sequence[dict[str, Any]], times: float) -> None:
         """The close-up's outlines, ruler and words, and its box in the slice ``ax``: all of it comes and goes."""
@@ -126,7 +129,7 @@ class Layout:
             self.box,
             head,
             self.words,
-            *draw_ruler(near, self.side_mm),
+            *draw_ruler(near, self.side_mm, SMALL),
         ]
         self.moving += self.close_up
 

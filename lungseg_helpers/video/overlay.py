@@ -38,7 +38,9 @@ PREDICTION = {
 HEAT = "RdPu"
 """Probabilities are drawn in a hue that neither outline has."""
 
-LOCATOR = 0.36
+KEY = {"ncols": 2, "fontsize": 9, "edgecolor": "none", "handlelength": 2, "columnspacing": 1}
+
+LOCATOR = 0.3
 """So much of a close-up's width the whole slice in its corner takes."""
 
 ROUND_MM = (1, 2, 5, 10, 20, 50, 100)
@@ -101,10 +103,10 @@ def draw_slice(
     ax.set_ylim(extent[2:])
 
 
-def draw_ruler(ax: Axes, width: float) -> list[Artist]:
+def draw_ruler(ax: Axes, width: float, letters: float = 9) -> list[Artist]:
     """Draw a ruler in the lower right corner, of a round length of at most a fourth of the ``width`` in mm.
 
-    Returns its line and its text.
+    ``letters`` is their size in points. Returns its line and its text.
     """
     length = max(mm for mm in ROUND_MM if mm <= max(ROUND_MM[0], width / 4))
     right, low, share = 0.97, 0.045, length / width
@@ -113,26 +115,23 @@ def draw_ruler(ax: Axes, width: float) -> list[Artist]:
     line = Line2D([right - share, right], [low, low], marker="|", markersize=9, markeredgewidth=2.5, **style)
     ax.add_artist(line)
     style = {"color": "white", "ha": "center", "va": "bottom", "transform": place, "path_effects": rim}
-    return [line, ax.text(right - share / 2, low + 0.018, f"{length} mm", fontsize=11.5, **style)]
+    return [line, ax.text(right - share / 2, low + 0.018, f"{length} mm", fontsize=letters, **style)]
 
 
 def add_legend(ax: Axes, truth: bool, prediction: bool) -> None:
-    """Name the contours once, below the picture, whether or not the first slice has any."""
-    styles = [style for style, there in ((TRUTH, truth), (PREDICTION, prediction)) if there]
-    if styles:
-        handles = [Line2D([], [], **style) for style in styles]
-        ax.legend(
-            handles=handles,
-            loc="lower left",
-            ncols=len(handles),
-            fontsize=9,
-            framealpha=0.6,
-            facecolor="black",
-            edgecolor="none",
-            labelcolor="white",
-            handlelength=2,
-            columnspacing=1,
-        )
+    """Name the contours once, in the picture's lower left corner, whether or not the first slice has any."""
+    if handles := _handles(truth, prediction):
+        ax.legend(handles=handles, loc="lower left", framealpha=0.6, facecolor="black", labelcolor="white", **KEY)
+
+
+def add_legend_below(figure: Figure, truth: bool, prediction: bool) -> None:
+    """Name the contours once, below all pictures of a figure with constrained layout."""
+    if handles := _handles(truth, prediction):
+        figure.legend(handles=handles, loc="outside lower center", frameon=False, **KEY)
+
+
+def _handles(truth: bool, prediction: bool) -> list[Line2D]:
+    return [Line2D([], [], **style) for style, there in ((TRUTH, truth), (PREDICTION, prediction)) if there]
 
 
 def draw_gallery(
@@ -152,7 +151,7 @@ def draw_gallery(
     """
     track = follow((truth, prediction), spacing) if zoom else None
     aspect = 1.0 if track else ct.shape[1] * spacing[1] / (ct.shape[2] * spacing[2])
-    size = (3.2 * len(indices), 3.2 * aspect + (0.3 if title else 0))
+    size = (3.2 * len(indices), 3.2 * aspect + 0.3 * bool(title) + 0.3 * bool(track))
     figure, axes = plt.subplots(1, len(indices), figsize=size, squeeze=False, layout="constrained")
     for ax, index in zip(axes[0], indices, strict=True):
         masks = [None if mask is None else mask[index] for mask in (truth, prediction)]
@@ -162,7 +161,10 @@ def draw_gallery(
         if track:
             zoom_in(ax, track.corner_mm(index), track.side_mm)
             draw_locator(ax, ct[index], spacing[1:], window)
-    add_legend(axes[0, 0], truth is not None, prediction is not None)
+    if track:
+        add_legend_below(figure, truth is not None, prediction is not None)
+    else:
+        add_legend(axes[0, 0], truth is not None, prediction is not None)
     if title:
         figure.suptitle(title, fontsize=11)
     return figure

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ..errors import ScanError
 from ..scans.view import View
 from .following import follow, fullest, marked
-from .overlay import add_legend, draw_locator, draw_slice, zoom_in
+from .overlay import add_legend_below, draw_locator, draw_slice, zoom_in
 
 COLUMNS = 4
 SIDE = 2.6
@@ -30,7 +30,7 @@ def contact_sheet(patients: Iterable[tuple[str, View]], columns: int = COLUMNS, 
         raise ScanError("there is no patient to show; give at least one")
     columns = min(columns, len(stills))
     rows = -(-len(stills) // columns)
-    size = (SIDE * columns, (SIDE + 0.3) * rows)
+    size = (SIDE * columns, (SIDE + 0.3) * rows + 0.3)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for ax in axes.flat:
         ax.set_axis_off()
@@ -40,7 +40,7 @@ def contact_sheet(patients: Iterable[tuple[str, View]], columns: int = COLUMNS, 
         if side_mm:
             zoom_in(ax, corner, side_mm)
             draw_locator(ax, ct, spacing, window)
-    add_legend(axes[0, 0], "truth" in stills[0][4], "prediction" in stills[0][4])
+    add_legend_below(figure, "truth" in stills[0][4], "prediction" in stills[0][4])
     return figure
 
 

@@ -40,3 +40,20 @@ def test_a_shown_figure_carries_its_words_and_is_closed(monkeypatch):
     assert metadata["image/png"]["alt"] == "Noise with a small square."
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).format == "PNG"
     assert data["text/plain"] == repr(figure) and not plt.fignum_exists(figure.number)
+
+
+def test_a_film_is_named_from_where_the_notebook_runs_and_told_in_words(monkeypatch, tmp_path):
+    """A copy of a notebook that runs elsewhere gets another address; the film itself is not in the notebook."""
+    shown = []
+    monkeypatch.setattr(show, "display", lambda data, raw: shown.append(data))
+    film = tmp_path / "outputs" / "videos" / "a & b.mp4"
+    film.parent.mkdir(parents=True)
+    film.write_bytes(bytes(10**6))
+    for folder, address in (("notebooks", "../outputs/videos/"), ("outputs/notebooks", "../videos/")):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        show.show_film(film, 'A "small" tumour & <its> outline.', width=640)
+        player = shown[-1]["text/html"]
+        assert f'src="{address}a%20%26%20b.mp4"' in player and 'width="640"' in player and " controls " in player
+        assert 'title="A &quot;small&quot; tumour &amp; &lt;its&gt; outline."' in player and len(player) < 500
+        assert shown[-1]["text/plain"].startswith('film: A "small" tumour')

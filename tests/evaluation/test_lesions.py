@@ -1,19 +1,23 @@
 """Lesions found by overlap: every branch of the rule by hand, its symmetry, and FROC beside the table."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter
 from test_metrics import EMPTY, SPACING, ball
 
 from lungseg_helpers.errors import ScanError
 from lungseg_helpers.evaluation.lesions import FOUND_IOU, froc, lesion_rows, lesion_scores, match
 from lungseg_helpers.evaluation.metrics import score
-from lungseg_helpers.prediction.postprocessing import drop_small
+from lungseg_helpers.prediction.postprocessing import drop_small, probabilities_to_mask
+from lungseg_helpers.preprocessing.stacks import make_stack
 from lungseg_helpers.scans.masks import components
+from lungseg_helpers.scans.orientation import oriented
+from lungseg_helpers.scans.scan import read_scan
 
 
 def row(*voxels: tuple[int, int]) -> np.ndarray:
@@ -182,3 +186,22 @@ def test_shapes_must_agree():
         match(EMPTY, EMPTY[:5])
     with pytest.raises(ScanError, match="differ in shape"):
         froc([(EMPTY, EMPTY[:5].__gt__)], [0.5])
+
+
+def test_froc_of_a_stack_runs_through_the_tables_figures(toy_case, toy_recipe):
+    """Masks in the scan's own voxels, without what is too small: as predict makes them, and evaluate scores them."""
+    recipe = replace(toy_recipe, threshold=0.6, smallest_ml=8.0)
+    stack = make_stack(toy_case("a", "RAS"), recipe)
+    label = read_scan(toy_case("a", "RAS").label, "label")
+    truth = oriented(label.voxels, label.affine)
+    field = gaussian_filter(np.random.default_rng(0).normal(size=stack.ct.shape), 1.5)
+    probability = np.clip(0.5 + 3 * field, 0, 1).astype(np.float32)
+    probability[binary_dilation(stack.mask, iterations=3)] = 0.1
+    probability[stack.mask > 0] = 0.9
+    curve = froc([(truth, partial(probabilities_to_mask, probability, stack, recipe))], [0.3, 0.6, 0.95])
+    table = score(truth, probabilities_to_mask(probability, stack, recipe), stack.grid.scan_spacing)
+    every = score(truth, probabilities_to_mask(probability, stack, replace(recipe, smallest_ml=0)), (1, 1, 1))
+    assert 0 < table["false_components"] < every["false_components"], "some are too small to count"
+    for name in ("lesions", "lesions_found", "false_components"):
+        assert curve.loc[0.6, name] == table[name]
+    assert table["lesions_found"] == 1

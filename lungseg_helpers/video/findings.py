@@ -1,0 +1,37 @@
+"""What a film says of each predicted component: its row in the table that is written beside the mask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ScanError
+from ..prediction import COMPONENTS, MASK
+from ..prediction.components import caption, read_components
+from ..scans.masks import components
+from ..scans.view import View
+
+
+def add_findings(view: View, table: pd.DataFrame, name: str = "prediction") -> dict[int, str]:
+    """Number the components of ``view.masks["prediction"]`` as ``view.masks["findings"]``; return a line for each.
+
+    ``table`` is of this mask, see :func:`~lungseg_helpers.prediction.components.component_table`: the largest is 1.
+    Raises :class:`ScanError`, which calls the mask ``name``, where it has another number of components.
+    """
+    labels, count = components(view.masks["prediction"])
+    if len(table) != count:
+        raise ScanError(f"{name}: has {count} components and the table beside it {len(table)}; predict again")
+    numbers = np.zeros(count + 1, labels.dtype)
+    # equal volumes: the lower one first, as in the table
+    numbers[1 + np.argsort(-np.bincount(labels.ravel(), minlength=count + 1)[1:], kind="stable")] = range(1, count + 1)
+    view.masks["findings"] = numbers[labels]
+    return {int(row["component"]): caption(row) for row in table.to_dict("records")}
+
+
+def table_beside(prediction: Path) -> pd.DataFrame | None:
+    """Return the components' table that ``lungseg predict`` wrote beside a mask; None where there is none."""
+    name, _, _ = Path(prediction).name.rpartition(f"{MASK}.nii")
+    path = Path(prediction).with_name(f"{name}{COMPONENTS}.csv")
+    return read_components(path) if name and path.is_file() else None
