@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import inference, nnunet, preprocessing, throughput, training
+from benchmarks import inference, nnunet, preprocessing, recipes, throughput, training
 from benchmarks.nnunet.export import export
 from benchmarks.plain_way import PlainDataset, prepare_plainly
 from benchmarks.table import Row, keep, markdown, results_file
@@ -160,3 +160,30 @@ def test_predictions_of_both_are_scored_by_the_same_evaluation(toy_case, tmp_pat
     overlap, found = nnunet.figures(pd.DataFrame(rows))
     assert (overlap.ours, overlap.reference, overlap.ratio) == (1.0, 0.5, 2.0)
     assert (found.ours, found.reference) == (2, 1)
+
+
+def test_every_recipe_is_raced_with_every_seed_and_its_patients_are_kept(toy_recipe, tmp_path, monkeypatch):
+    asked, measured = [], []
+
+    def compare(recipe, seconds, folder, real):
+        asked.append((recipe.name, recipe.seed))
+        row = {"recipe": recipe.name, "seed": recipe.seed, "dice": 0.5}
+        return row, pd.DataFrame([{"recipe": recipe.name, "seed": recipe.seed, "patient": id} for id in "ab"])
+
+    monkeypatch.setattr(recipes, "compare", compare)
+    monkeypatch.setattr(recipes, "measure_budgets", lambda found, *_: measured.extend(each.name for each in found))
+    raced = [(name, replace(toy_recipe, name=name)) for name in ("one", "other")]
+    table = recipes.measure(raced, 5, tmp_path / "race.csv", real=False)
+    assert measured == ["one", "other"]
+    assert asked == [(name, seed) for seed in recipes.SEEDS for name in ("one", "other")]
+    assert len(pd.read_csv(tmp_path / "race.csv")) == len(table) == 6
+    assert len(pd.read_csv(tmp_path / "race_patients.csv")) == 12
+
+
+def test_rules_of_thresholds_and_of_races_are_measured_beside_the_courses():
+    found = [row for module in ("luck", "thresholds") for row in importlib.import_module(f"benchmarks.{module}").rows()]
+    ours = {row.ours for row in found if row.unit == "%"}
+    assert len(ours) == 1 and ours.pop() <= 5 and all(row.reference >= 0 for row in found)
+    assert max(row.reference for row in found if row.unit == "%") > 50, "the larger sd"
+    (lost,) = {row.ours for row in found if not row.unit}
+    assert lost <= 0.02

@@ -8,14 +8,14 @@ from ..recipe import Recipe
 from ..recipes import get_recipe
 
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("normalised, a high rate with warm-up and cosine, averaged weights",
+    ("normalised, high rate, averaged weights",
      ("norm", "upsampling", "learning_rate", "weight_decay", "schedule", "averaged", "batch_size")),
-    ("a window of HU, crop to the lungs, pixels in mm", ("intensity", "crop", "pixel_mm", "frame")),
-    ("mistakes undone: borders, seeds of workers, logits", ("border_hu", "same_seeds", "threshold")),
-    ("Dice + cross-entropy, half of the draws tumour, patches",
+    ("HU window, lungs cropped, pixels in mm", ("intensity", "crop", "pixel_mm", "frame")),
+    ("mistakes undone", ("border_hu", "same_seeds", "threshold")),
+    ("Dice in the loss, more tumour, patches",
      ("loss", "tumour_weight", "tumour_fraction", "patch")),
     ("milder augmentation, neighbouring slices", ("augmentation", "context_mm")),
-    ("checkpoint and threshold by validation Dice, no pieces below 0.3 mL",
+    ("chosen by validation, no small pieces",
      ("watched", "chosen_threshold", "keep_best", "patience", "smallest_ml")),
 )  # fmt: skip
 """The way from ``baseline`` with its mistakes to ``course``: what each step is called, and the settings that it takes
