@@ -29,7 +29,7 @@ def draw_scores(evaluation: Evaluation) -> Figure:
 def draw_dice(ax: plt.Axes, table: pd.DataFrame) -> None:
     """Draw each patient's Dice as a dot, sorted, with the mean and its bootstrap 95 % interval."""
     values = by_patient(table)["dice"].dropna().sort_values().to_numpy()
-    ax.scatter(np.arange(1, len(values) + 1), values, s=16, color="#0072B2", label="a patient")
+    ax.scatter(np.arange(1, len(values) + 1), values, s=16, color="#0072B2", label="one patient")
     if len(values):
         low, high = bootstrap_interval(values)
         ax.axhline(values.mean(), color="#D55E00", label=f"mean {values.mean():.2f}")
@@ -50,7 +50,7 @@ def draw_volumes(ax: plt.Axes, table: pd.DataFrame) -> None:
     limits = (least, 2 * max(known["true_ml"].max(), known["predicted_ml"].max()))
     missed = known["predicted_ml"] == 0
     ax.plot(limits, limits, color="0.6", linewidth=1, label="as large as the truth")
-    ax.scatter(known["true_ml"][~missed], known["predicted_ml"][~missed], s=16, color="#0072B2", label="a patient")
+    ax.scatter(known["true_ml"][~missed], known["predicted_ml"][~missed], s=16, color="#0072B2", label="one patient")
     ax.scatter(
         known["true_ml"][missed],
         np.full(missed.sum(), least),
@@ -67,7 +67,7 @@ def draw_volumes(ax: plt.Axes, table: pd.DataFrame) -> None:
         ylim=limits,
         xlabel="true volume (mL)",
         ylabel="predicted volume (mL)",
-        title="Tumour volume a patient",
+        title="Tumour volume per patient",
     )
     ax.legend(fontsize=8)
 
