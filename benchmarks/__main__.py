@@ -13,6 +13,7 @@ NAMES = (
     "training",
     "inference",
     "laptop",
+    "dimensions",
     "shipped",
     "recipes",
     "nnunet",

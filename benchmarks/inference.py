@@ -29,7 +29,7 @@ from scipy import ndimage
 
 from lungseg_helpers.dataset.slices import context_offsets, read_channels
 from lungseg_helpers.evaluation.metrics import dice
-from lungseg_helpers.paths import SHIPPED_WEIGHTS
+from lungseg_helpers.paths import SHIPPED_WEIGHTS, SLICE_WEIGHTS
 from lungseg_helpers.prediction.files import predict_cases
 from lungseg_helpers.prediction.inference import predict_case, predict_stack
 from lungseg_helpers.preprocessing.stacks import make_stack
@@ -82,8 +82,8 @@ def _taken(work: Callable[[], object]) -> tuple[float, object]:
 def predicting(case: Case) -> list[Row]:
     """Whole way from file to mask, beside the plain loop."""
     ours, plain = [], []
-    network, recipe, _ = load_weights(SHIPPED_WEIGHTS)
-    plain_network = load_weights(SHIPPED_WEIGHTS)[0].to(memory_format=torch.contiguous_format)
+    network, recipe, _ = load_weights(SLICE_WEIGHTS)
+    plain_network = load_weights(SLICE_WEIGHTS)[0].to(memory_format=torch.contiguous_format)
     for _ in range(ROUNDS):
         seconds, found = _taken(lambda: predict_case(network, recipe, case, flips=False).mask)
         ours.append(seconds)
@@ -99,7 +99,7 @@ def predicting(case: Case) -> list[Row]:
 
 def sliding(case: Case) -> list[Row]:
     """The network's part alone, beside MONAI's sliding window of the training patch with its own overlap."""
-    network, recipe, _ = load_weights(SHIPPED_WEIGHTS)
+    network, recipe, _ = load_weights(SLICE_WEIGHTS)
     stack = make_stack(case, recipe)
     slices = torch.from_numpy(np.stack([read_channels(stack, each, recipe) for each in range(len(stack.ct))]))
     inferer = SlidingWindowInferer(recipe.patch, sw_batch_size=16)

@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parent.parent
 """The folder of the course: the package is installed from it, editable, so data, weights and outputs lie beside it."""
 
 SHIPPED_WEIGHTS = ROOT / "data" / "weights" / "course.ckpt"
-"""The weights that come with the course, trained on phantoms."""
+"""The weights that come with the course, of three dimensions, trained on phantoms."""
+
+SLICE_WEIGHTS = ROOT / "data" / "weights" / "slices.ckpt"
+"""Those of the course's recipe in two dimensions, trained on phantoms as well: what notebook 03 looks into."""
 
 KNOWN_SETS = {"phantom": "phantom", "real": "real", "decathlon": "Task06_Lung"}
 """The names that ``LUNGSEG_DATA`` knows, and each one's folder in :func:`data_dir`."""

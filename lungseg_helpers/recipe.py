@@ -7,22 +7,26 @@ that have names are in :mod:`~lungseg_helpers.recipes`.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from .errors import RecipeError
 from .hounsfield import AIR_HU, Intensity
-from .recipe_rules import AUGMENTATION_RULES, RECIPE_RULES, broken
+from .recipe_rules import AUGMENTATION_RULES, RECIPE_RULES, broken, changed
 
-OPTIONAL = ("pixel_mm", "patch", "augmentation", "tumour_weight", "fold")
-"""The settings that may be None."""
+ADDED = ("fold", "dims", "slice_mm", "stem")
+"""Settings that came later. Where they are as they used to be, they leave a recipe's digest as it was, so that the
+runs of earlier versions are found."""
 
 LONGER = 10
 """How many times as many epochs a long training has."""
+
+
+AXES = ("slices", "rows", "columns")
+"""The order of every size of three numbers; those of two lack the first."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class Augmentation:
     - ``context_stretch`` moves the neighbouring slices closer or away: scans of 1 mm and of 5 mm
       slices show a network quite different neighbours. ``context_end`` is the probability that the
       scan is taken to end at this slice, above or below: a diaphragm must not be a tumour because
-      the scan begins in it.
+      the scan begins in it. A three-dimensional patch is stretched along z by the factor of ``scale`` and by this one
+      on top, and ends at its middle.
     """
 
     scale: tuple[float, float] = (0.75, 1.3)
@@ -84,11 +89,18 @@ class Recipe:
     every slice is stretched to ``frame`` (rows, columns) instead. ``context_mm`` lists
     the distances from the slice to be segmented, along z, of the slices that the
     network sees as channels. Training cuts ``patch`` (rows, columns) out of a slice, or
-    takes whole frames where it is None; everything else sees whole slices. ``norm``,
+    takes whole frames where it is None; everything else sees whole slices. ``stem`` is the side of the blocks of pixels
+    that the network works on: 1, or 2 for a quarter of the work in two dimensions and an eighth in three. ``norm``,
     ``upsampling`` and ``initialisation`` are names of :mod:`~lungseg_helpers.unet`, ``loss`` one of
     :mod:`~lungseg_helpers.training.losses`. ``batch_size`` is for one device. The learning rate's ``schedule``
     is ``"cosine"`` (with warm-up) or ``"constant"``; training stops early once the validation Dice
     has not risen for ``patience`` epochs (0: never), and keeps the ``keep_best`` best checkpoints.
+
+    With ``dims`` 3 the network sees volumes instead of slices. Stacks are then resampled along z as well, to
+    ``slice_mm`` (None: the scan's own slices), there are no neighbours as channels, and ``patch`` and ``frame`` have
+    three sizes (slices, rows, columns): training cuts out patches, of which ``slices_per_epoch`` counts those of an
+    epoch, and everything else sees whole volumes, through windows of up to ``frame``.
+
     A predicted component below ``smallest_ml`` is dropped (0: none); Task06's smallest tumour has 0.74 mL.
 
     The rest is there for what the reference projects do otherwise. ``border_hu`` fills what augmentation
@@ -105,16 +117,18 @@ class Recipe:
     seed: int = 2026
     split_seed: int = 2026
     fold: int | None = None
+    dims: int = 2
     # preprocessing
     crop: str = "lungs"
     crop_margin_mm: float = 10.0
     pixel_mm: float | None = 1.25
-    frame: tuple[int, int] = (256, 288)
+    slice_mm: float | None = None
+    frame: tuple[int, ...] = (256, 288)
     # data set
     intensity: Intensity = field(default_factory=Intensity)
     augmentation: Augmentation | None = field(default_factory=Augmentation)
     context_mm: tuple[float, ...] = (-10.0, -5.0, 0.0, 5.0, 10.0)
-    patch: tuple[int, int] | None = (192, 224)
+    patch: tuple[int, ...] | None = (192, 224)
     border_hu: float = AIR_HU
     tumour_fraction: float = 0.5
     tumour_weight: float | None = None
@@ -122,6 +136,7 @@ class Recipe:
     validation_fraction: float = 0.1
     test_fraction: float = 0.2
     # network
+    stem: int = 1
     widths: tuple[int, ...] = (32, 64, 128, 256)
     dropout: float = 0.0
     norm: str = "batch"
@@ -152,14 +167,26 @@ class Recipe:
             faults += [f"augmentation.{fault}" for fault in broken(vars(self.augmentation), AUGMENTATION_RULES)]
         elif self.augmentation is not None:
             faults.append(f"augmentation is {self.augmentation!r}; use an Augmentation, or None")
-        if not faults and self.validation_fraction + self.test_fraction >= 1:
-            faults.append("validation_fraction and test_fraction leave nobody to train on; use less than 1 together")
-        if not faults and 0 < self.slices_per_epoch < self.batch_size:
-            faults.append(
-                f"slices_per_epoch is {self.slices_per_epoch}; use 0, or one batch ({self.batch_size}) or more"
-            )
+        faults = faults or list(self._contradictions())
         if faults:
             raise RecipeError(f"recipe {self.name}: {'; '.join(faults)}")
+
+    def _contradictions(self) -> Iterator[str]:
+        """Yield what is wrong with settings that are allowed one by one and not together."""
+        if self.validation_fraction + self.test_fraction >= 1:
+            yield "validation_fraction and test_fraction leave nobody to train on; use less than 1 together"
+        if 0 < self.slices_per_epoch < self.batch_size:
+            yield f"slices_per_epoch is {self.slices_per_epoch}; use 0, or one batch ({self.batch_size}) or more"
+        for name in ("patch", "frame"):
+            size = getattr(self, name)
+            if size is not None and len(size) != self.dims:
+                yield f"{name} is {size}; use {self.dims} sizes ({', '.join(AXES[-self.dims :])}) with dims={self.dims}"
+        if self.dims == 2 and self.slice_mm is not None:
+            yield f"slice_mm is {self.slice_mm:g}, and dims=2 keeps a scan's own slices; use None, or dims=3"
+        if self.dims == 3 and self.pixel_mm is None:
+            yield "pixel_mm is None, which stretches every slice; use a spacing in mm with dims=3"
+        if self.dims == 3 and self.context_mm != (0.0,):
+            yield f"context_mm is {self.context_mm}; use (0.0,) with dims=3, which sees all slices anyway"
 
     def longer(self) -> Recipe:
         """Return the recipe with :data:`LONGER` times the epochs: what ``lungseg train --long`` trains."""
@@ -168,7 +195,9 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Eight hex digits that differ for recipes of which any setting differs."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
+        defaults = {known.name: known.default for known in fields(self)}
+        told = {k: v for k, v in self.to_dict().items() if k not in ADDED or v != defaults[k]}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, strings, lists and dicts: what a checkpoint and JSON can hold."""
@@ -180,24 +209,7 @@ class Recipe:
         Values are Python literals; a word that is none is taken as text. Raises
         :class:`RecipeError` for a setting that does not exist or a value of another kind.
         """
-        values = self.to_dict()
-        for setting in settings:
-            name, equals, text = setting.partition("=")
-            *path, last = name.strip().split(".")
-            group = values
-            for part in path:
-                group = group.get(part) if isinstance(group, dict) else None
-            if not equals or not isinstance(group, dict) or last not in group:
-                raise RecipeError(f"no setting {setting!r}: write NAME=VALUE with one of: {', '.join(values)}")
-            try:
-                value = ast.literal_eval(text.strip())
-            except (ValueError, SyntaxError):
-                value = text.strip()
-            before = group[last]
-            if not (_same_kind(before, value) or (value is None and name.strip() in OPTIONAL)):
-                raise RecipeError(f"{setting!r}: {name} is {before!r} by default; give a value of that kind")
-            group[last] = _plain(value)
-        return Recipe.from_dict(values)
+        return Recipe.from_dict(changed(self.to_dict(), settings))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
@@ -216,17 +228,6 @@ class Recipe:
                 **{k: tuple(v) if isinstance(v, list) else v for k, v in values["augmentation"].items()}
             )
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
-def _same_kind(before: Any, value: Any) -> bool:
-    """Whether ``value`` may stand in place of ``before``: a whole number is a number, None left nothing to compare."""
-    if before is None:
-        return isinstance(value, int | float | tuple | list)
-    if isinstance(before, float):
-        return isinstance(value, int | float)
-    if isinstance(before, list):
-        return isinstance(value, list | tuple) and all(isinstance(part, int | float) for part in value)
-    return type(value) is type(before)
 
 
 def _plain(value: Any) -> Any:

@@ -1,14 +1,19 @@
-"""Which values the settings of a recipe may have: a table, a rule a setting."""
+"""Which values the settings of a recipe may have: a table, a rule a setting; and how one is changed by name."""
 
 from __future__ import annotations
 
+import ast
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import RecipeError
 from .hounsfield import Intensity
+
+OPTIONAL = ("pixel_mm", "slice_mm", "patch", "augmentation", "tumour_weight", "fold")
+"""The settings that may be None."""
 
 FOLDS = 5
 """Parts of a cross-validation: as many as nnU-Net and most studies of the field have."""
@@ -22,9 +27,10 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
-def one_of(*names: str) -> Rule:
-    """Allow some names only."""
-    return Rule(f"one of: {', '.join(names)}", lambda value: value in names)
+def one_of(*known: str | int) -> Rule:
+    """Allow some names or whole numbers only."""
+    # 2.0 and True are equal to 2 and 1, and no such number
+    return Rule(f"one of: {', '.join(map(str, known))}", lambda value: type(value) in (str, int) and value in known)
 
 
 def whole(least: int, most: float = math.inf) -> Rule:
@@ -69,17 +75,19 @@ def or_none(rule: Rule) -> Rule:
 NAME = re.compile(r"[^/\\]+")
 SHARE = number(0, 1)
 SWITCH = Rule("True or False", lambda value: isinstance(value, bool))
-SIZE = several(whole(1), 2)
+SIZE = several(whole(1))
 
 RECIPE_RULES: dict[str, Rule] = {
     # a name is part of a folder's name
     "name": Rule("a text without / and \\", lambda value: isinstance(value, str) and bool(NAME.fullmatch(value))),
     "seed": whole(0),
     "split_seed": whole(0),
+    "dims": one_of(2, 3),
     "fold": or_none(whole(0, FOLDS - 1)),
     "crop": one_of("lungs", "first_30", "none"),
     "crop_margin_mm": number(0),
     "pixel_mm": or_none(number(0, open_low=True)),
+    "slice_mm": or_none(number(0, open_low=True)),
     # any size will do: the network pads what its stages cannot halve
     "frame": SIZE,
     "patch": or_none(SIZE),
@@ -97,6 +105,7 @@ RECIPE_RULES: dict[str, Rule] = {
     "same_seeds": whole(0),
     "validation_fraction": number(0, 1, open_high=True),
     "test_fraction": number(0, 1, open_high=True),
+    "stem": one_of(1, 2),
     "widths": several(whole(1)),
     "dropout": number(0, 1, open_high=True),
     "norm": one_of("batch", "group", "instance", "none"),
@@ -150,6 +159,42 @@ def broken(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> Iterator[str
     for name, rule in rules.items():
         if not rule.holds(values[name]):
             yield f"{name} is {values[name]!r}; use {rule.words}"
+
+
+def changed(values: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Return a recipe's plain ``values`` after settings such as ``"epochs=3"`` or ``"augmentation.noise=0"``.
+
+    Values are Python literals; a word that is none is taken as text. Raises :class:`RecipeError` for a setting that
+    does not exist or a value of another kind. ``values`` is changed, too.
+    """
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        *path, last = name.strip().split(".")
+        group = values
+        for part in path:
+            group = group.get(part) if isinstance(group, dict) else None
+        if not equals or not isinstance(group, dict) or last not in group:
+            raise RecipeError(f"no setting {setting!r}: write NAME=VALUE with one of: {', '.join(values)}")
+        try:
+            value = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError):
+            value = text.strip()
+        before = group[last]
+        if not (_same_kind(before, value) or (value is None and name.strip() in OPTIONAL)):
+            raise RecipeError(f"{setting!r}: {name} is {before!r} by default; give a value of that kind")
+        group[last] = list(value) if isinstance(value, tuple) else value
+    return values
+
+
+def _same_kind(before: Any, value: Any) -> bool:
+    """Whether ``value`` may stand in place of ``before``: a whole number is a number, None left nothing to compare."""
+    if before is None:
+        return isinstance(value, int | float | tuple | list)
+    if isinstance(before, float):
+        return isinstance(value, int | float)
+    if isinstance(before, list):
+        return isinstance(value, list | tuple) and all(isinstance(part, int | float) for part in value)
+    return type(value) is type(before)
 
 
 def _is(value: Any, kind: Any) -> bool:

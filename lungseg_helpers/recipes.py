@@ -1,4 +1,4 @@
-"""The named recipes: the course's own, and those of five public student projects on the same task.
+"""The named recipes: the course's own, of slices and of volumes, and those of five public student projects.
 
 The projects' values are what their code does, not what their texts say. Where the code does
 something that nobody can have meant, the recipe does what was meant; with ``faithful=True`` it
@@ -66,6 +66,11 @@ BASELINE = Recipe(
 
 RECIPES: dict[str, Recipe] = {
     "course": Recipe(),
+    "volume": Recipe(
+        name="volume", dims=3, pixel_mm=1.5, slice_mm=2.0, frame=(128, 160, 160), patch=(96, 128, 128),
+        context_mm=(0.0,), augmentation=replace(Augmentation(), context_stretch=(0.9, 1.1)),
+        widths=(32, 64, 128, 256, 320), batch_size=2, slices_per_epoch=500, epochs=120,
+    ),
     # luissm01/lung-tumor-segmentation
     "windowed": replace(
         BASELINE, name="windowed", intensity=Intensity(-1350.0, 150.0, -1350.0, 1500.0), tumour_weight=8.0,
@@ -120,10 +125,20 @@ _LAPTOP = {
         "slices_per_epoch": 3000,
         "epochs": 4,
     },
+    "volume": {
+        "pixel_mm": 2.5,
+        "slice_mm": 2.5,
+        "frame": (160, 128, 160),
+        "patch": (48, 64, 64),
+        "stem": 2,
+        "widths": (24, 48, 96, 192),
+        "slices_per_epoch": 600,
+        "epochs": 4,
+    },
     **{
         name: {"frame": (128, 128), "widths": LAPTOP_WIDTHS, "slices_per_epoch": 2400, "epochs": 4}
         for name in RECIPES
-        if name != "course"
+        if name not in ("course", "volume")
     },
 }
 

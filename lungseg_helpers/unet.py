@@ -1,4 +1,4 @@
-"""The U-Net: an encoder that learns what is in a slice, a decoder that says where.
+"""The U-Net: an encoder that learns what is in a slice or a volume, a decoder that says where.
 
 After Ronneberger, Fischer and Brox, "U-Net", MICCAI 2015 (arXiv:1505.04597), with padded
 convolutions. Widths, depth, normalisation, dropout, upsampling and initialisation are
@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -22,14 +23,44 @@ from .recipe import Recipe
 PRIOR = 0.01
 """The tumour probability that an untrained network starts from: about that of a pixel in a tumour slice."""
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "batch": nn.BatchNorm2d,
-    "group": lambda channels: nn.GroupNorm(math.gcd(8, channels), channels),
-    "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
-    "none": lambda channels: nn.Identity(),
-}
-"""Layers (N, C, H, W) → the same shape, by the names that recipes use: over the batch (Ioffe and Szegedy, 2015),
-over groups of channels of one image (Wu and He, 2018), over each channel of one image, or nothing."""
+
+@dataclass(frozen=True)
+class Layers:
+    """torch's layers for one number of dimensions: how it calls them, and how their numbers best lie in memory."""
+
+    conv: Callable[..., nn.Module]
+    transposed: Callable[..., nn.Module]
+    pool: Callable[[int], nn.Module]
+    dropout: Callable[[float], nn.Module]
+    batch: Callable[[int], nn.Module]
+    instance: Callable[..., nn.Module]
+    linear: str
+    memory_format: torch.memory_format
+
+    def norm(self, name: str, channels: int) -> nn.Module:
+        """Return the layer that :data:`NORMS` calls ``name``, for so many channels."""
+        if name == "batch":
+            return self.batch(channels)
+        if name == "instance":
+            return self.instance(channels, affine=True)
+        return nn.GroupNorm(math.gcd(8, channels), channels) if name == "group" else nn.Identity()
+
+
+LAYERS = {
+    2: Layers(
+        nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.Dropout2d, nn.BatchNorm2d, nn.InstanceNorm2d,
+        "bilinear", torch.channels_last,
+    ),
+    3: Layers(
+        nn.Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.Dropout3d, nn.BatchNorm3d, nn.InstanceNorm3d,
+        "trilinear", torch.channels_last_3d,
+    ),
+}  # fmt: skip
+"""By the number of dimensions. Channels come last in memory: convolutions on CPU and tensor cores run faster on it."""
+
+NORMS = ("batch", "group", "instance", "none")
+"""Normalisations, the same shape in and out: over the batch (Ioffe and Szegedy, 2015), over groups of channels of one
+image (Wu and He, 2018), over each channel of one image, or nothing."""
 
 UPSAMPLINGS = ("bilinear_conv", "bilinear", "bilinear_aligned", "transposed")
 """Ways to double the resolution: see :class:`DecoderStage`."""
@@ -44,16 +75,19 @@ He et al. 2015."""
 
 
 class DoubleConv(nn.Sequential):
-    """Two 3×3 convolutions, each normalised and rectified. (N, inputs, H, W) → (N, outputs, H, W)."""
+    """Two 3×3 convolutions, each normalised and rectified. (N, inputs, H, W) → (N, outputs, H, W).
 
-    def __init__(self, inputs: int, outputs: int, dropout: float = 0.0, norm: str = "batch") -> None:
-        layers: list[nn.Module] = []
+    With ``dims`` 3 they are 3×3×3, here as everywhere below, and all shapes (N, channels, D, H, W).
+    """
+
+    def __init__(self, inputs: int, outputs: int, dropout: float = 0.0, norm: str = "batch", dims: int = 2) -> None:
+        kinds, layers = LAYERS[dims], []
         for channels in (inputs, outputs):
             # the bias would be subtracted again by a normalisation that follows
-            convolution = nn.Conv2d(channels, outputs, 3, padding=1, bias=norm == "none")
-            layers += [convolution, NORMS[norm](outputs), nn.ReLU(inplace=True)]
+            convolution = kinds.conv(channels, outputs, 3, padding=1, bias=norm == "none")
+            layers += [convolution, kinds.norm(norm, outputs), nn.ReLU(inplace=True)]
         if dropout:
-            layers.append(nn.Dropout2d(dropout))
+            layers.append(kinds.dropout(dropout))
         super().__init__(*layers)
 
 
@@ -74,35 +108,43 @@ class DecoderStage(nn.Module):
         dropout: float = 0.0,
         norm: str = "batch",
         upsampling: str = "bilinear_conv",
+        dims: int = 2,
     ) -> None:
         super().__init__()
+        kinds = LAYERS[dims]
+        self.mode = kinds.linear
         self.aligned = upsampling == "bilinear_aligned"
         self.reduce, self.enlarge, raised = nn.Identity(), None, skips
         if upsampling == "bilinear_conv":
             # a 1×1 convolution and bilinear upsampling commute: doing it first moves half the data
-            self.reduce = nn.Conv2d(inputs, skips, 1, bias=False)
+            self.reduce = kinds.conv(inputs, skips, 1, bias=False)
         elif upsampling == "transposed":
-            self.enlarge = nn.ConvTranspose2d(inputs, skips, 2, stride=2)
+            self.enlarge = kinds.transposed(inputs, skips, 2, stride=2)
         else:
             raised = inputs
-        self.conv = DoubleConv(skips + raised, outputs, dropout, norm)
+        self.conv = DoubleConv(skips + raised, outputs, dropout, norm, dims)
 
     def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
         if self.enlarge is not None:
             deep = self.enlarge(deep)
         else:
-            deep = F.interpolate(self.reduce(deep), skip.shape[2:], mode="bilinear", align_corners=self.aligned)
+            deep = F.interpolate(self.reduce(deep), skip.shape[2:], mode=self.mode, align_corners=self.aligned)
         return self.conv(torch.cat([skip, deep], dim=1))
 
 
 class UNet(nn.Module):
     """Slices in, logits out: (N, inputs, H, W) float → (N, 1, H, W) float, one logit a pixel.
 
+    Or volumes, with ``dims`` 3: (N, inputs, D, H, W) → (N, 1, D, H, W), one logit a voxel. The same class, because
+    nothing differs but what its layers are called.
+
     ``widths`` are the channels of the encoder's stages, finest first, as many as the network
     is deep; there is one decoder stage fewer. ``norm``, ``upsampling`` and ``initialisation``
     are names of :data:`NORMS`, :data:`UPSAMPLINGS` and :data:`INITIALISATIONS`; an unknown one
-    raises :class:`RecipeError`. Any H and W work: what is not a multiple of the deepest stride
-    is padded inside and cut off again.
+    raises :class:`RecipeError`. With ``stem`` 2 the encoder begins with blocks of 2×2(×2) pixels, which one
+    convolution turns into features, and a transposed one turns the decoder's last features into a logit for each
+    pixel of a block. Any H and W work: what is not a multiple of the deepest stride is padded inside and cut off
+    again.
     """
 
     def __init__(
@@ -113,6 +155,8 @@ class UNet(nn.Module):
         norm: str = "batch",
         upsampling: str = "bilinear_conv",
         initialisation: str = "torch",
+        dims: int = 2,
+        stem: int = 1,
     ) -> None:
         super().__init__()
         for what, name, known in (
@@ -122,22 +166,29 @@ class UNet(nn.Module):
         ):
             if name not in known:
                 raise RecipeError(f"the network's {what} is {name!r}; use one of: {', '.join(known)}")
-        self.stride = 2 ** (len(widths) - 1)
+        kinds = LAYERS[dims]
+        self.stride = stem * 2 ** (len(widths) - 1)
+        self.stem = nn.Identity()
+        if stem > 1:
+            blocks = kinds.conv(inputs, widths[0], stem, stride=stem, bias=norm == "none")
+            self.stem = nn.Sequential(blocks, kinds.norm(norm, widths[0]), nn.ReLU(inplace=True))
         self.encoder = nn.ModuleList(
-            DoubleConv(before, width, dropout, norm)
-            for before, width in zip((inputs, *widths[:-1]), widths, strict=True)
+            DoubleConv(before, width, dropout, norm, dims)
+            for before, width in zip((widths[0] if stem > 1 else inputs, *widths[:-1]), widths, strict=True)
         )
-        self.pool = nn.MaxPool2d(2)
+        self.pool = kinds.pool(2)
         self.decoder = nn.ModuleList(
-            DecoderStage(deep, skip, skip, dropout, norm, upsampling)
+            DecoderStage(deep, skip, skip, dropout, norm, upsampling, dims)
             for deep, skip in zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True)
         )
-        self.head = nn.Conv2d(widths[0], 1, 1)
+        self.head = kinds.conv(widths[0], 1, 1) if stem == 1 else kinds.transposed(widths[0], 1, stem, stride=stem)
         initialise(self, initialisation)
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        x = F.pad(x, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
+        size = x.shape[2:]
+        # torch counts what it pads from the last axis to the first
+        spare = [amount for length in reversed(size) for amount in (0, -length % self.stride)]
+        x = self.stem(F.pad(x, spare, mode="replicate"))
         skips = []
         for stage in self.encoder:
             x = stage(self.pool(x) if skips else x)
@@ -145,7 +196,7 @@ class UNet(nn.Module):
         skips.pop()
         for stage in self.decoder:
             x = stage(x, skips.pop())
-        return self.head(x)[:, :, :height, :width]
+        return self.head(x)[(..., *(slice(length) for length in size))]
 
 
 def initialise(network: UNet, initialisation: str) -> None:
@@ -155,8 +206,9 @@ def initialise(network: UNet, initialisation: str) -> None:
     background (Lin et al., "Focal loss", ICCV 2017, section 4.1).
     """
     draw = INITIALISATIONS[initialisation]
+    convolutions = tuple(kind for layers in LAYERS.values() for kind in (layers.conv, layers.transposed))
     for module in network.modules():
-        if draw is not None and isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        if draw is not None and isinstance(module, convolutions):
             draw(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -171,16 +223,21 @@ def folded(network: nn.Module) -> nn.Module:
     """
     network = copy.deepcopy(network).eval()
     for block in network.modules():
-        if isinstance(block, DoubleConv):
+        if isinstance(block, nn.Sequential):
             for place in range(len(block) - 1):
-                if isinstance(block[place + 1], nn.BatchNorm2d):
+                if isinstance(block[place + 1], nn.BatchNorm2d | nn.BatchNorm3d):
                     block[place] = fuse_conv_bn_eval(block[place], block[place + 1])
                     block[place + 1] = nn.Identity()
     return network
 
 
 def build_unet(recipe: Recipe) -> UNet:
-    """Build the network that a recipe describes, with one input channel for each context slice."""
-    return UNet(
-        len(recipe.context_mm), recipe.widths, recipe.dropout, recipe.norm, recipe.upsampling, recipe.initialisation
-    )
+    """Build the network that a recipe describes, with one input channel for each context slice.
+
+    Its weights lie in memory as :data:`LAYERS` says.
+    """
+    network = UNet(
+        len(recipe.context_mm), recipe.widths, recipe.dropout, recipe.norm, recipe.upsampling, recipe.initialisation,
+        recipe.dims, recipe.stem,
+    )  # fmt: skip
+    return network.to(memory_format=LAYERS[recipe.dims].memory_format)

@@ -68,3 +68,21 @@ def toy_recipe() -> Recipe:
         slices_per_epoch=24,
         epochs=2,
     )
+
+
+@pytest.fixture
+def volume_recipe() -> Recipe:
+    """Return the course's three-dimensional recipe in a size that a test trains in seconds."""
+    return Recipe(
+        dims=3,
+        pixel_mm=6.0,
+        slice_mm=5.0,
+        frame=(24, 40, 48),
+        patch=(16, 24, 32),
+        stem=2,
+        widths=(8, 16, 16),
+        context_mm=(0.0,),
+        batch_size=2,
+        slices_per_epoch=16,
+        epochs=2,
+    )

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import inference, nnunet, preprocessing, recipes, throughput, training
+from benchmarks import dimensions, inference, nnunet, preprocessing, recipes, throughput, training
 from benchmarks.nnunet.export import export
 from benchmarks.plain_way import PlainDataset, prepare_plainly
 from benchmarks.table import Row, keep, markdown, results_file
 from lungseg_helpers.dataset.split import Split
-from lungseg_helpers.paths import SHIPPED_WEIGHTS
+from lungseg_helpers.paths import SLICE_WEIGHTS
 from lungseg_helpers.prediction.inference import predict_case
 from lungseg_helpers.preprocessing.prepare import prepare
 from lungseg_helpers.scans.case import Case
@@ -103,7 +103,7 @@ def test_training_measures_three_sides_of_one_step(toy_case, toy_recipe, tmp_pat
 
 def test_the_plain_loop_and_ours_find_the_same(toy_case, monkeypatch):
     """With weights that have learned something, on a chest that both ways can read: nearly the same voxels."""
-    network, recipe, _ = load_weights(SHIPPED_WEIGHTS)
+    network, recipe, _ = load_weights(SLICE_WEIGHTS)
     recipe = replace(recipe, threshold=0.5)
     case = toy_case("a")
     ours = predict_case(network, recipe, case).mask
@@ -160,6 +160,32 @@ def test_predictions_of_both_are_scored_by_the_same_evaluation(toy_case, tmp_pat
     overlap, found = nnunet.figures(pd.DataFrame(rows))
     assert (overlap.ours, overlap.reference, overlap.ratio) == (1.0, 0.5, 2.0)
     assert (found.ours, found.reference) == (2, 1)
+
+
+def test_differences_are_paired_by_patient_and_seeds_are_averaged():
+    hard = np.linspace(0.1, 0.8, 12)
+    rows = [
+        {"candidate": name, "seed": seed, "patient": f"p{place}", "dice": dice + gain + 0.02 * seed, "lesions": 1,
+         "lesions_found": 1, "false_components": 0, "train_s": 1.0, "train_gb": 1.0, "scan_s": 1.0, "predict_gb": 1.0}
+        for name, gain in (("one slice", 0.0), ("a volume", 0.1))
+        for seed in (-1, 1)
+        for place, dice in enumerate(hard)
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    mean, low, high = dimensions.paired(table, "a volume", "one slice")
+    assert low < mean == pytest.approx(0.1) < high, "patients agree, and seeds do not"
+    assert dimensions.paired(table, "one slice", "a volume") == pytest.approx((-mean, -high, -low))
+    table.loc[(table["candidate"] == "a volume") & (table["patient"] == "p0"), "dice"] = np.nan
+    assert dimensions.paired(table, "a volume", "one slice")[0] == pytest.approx(0.1), "p0 is left out"
+    first, second, difference = dimensions.figures(table)
+    assert first.ours == pytest.approx(hard.mean()) and second.ours == pytest.approx(hard[1:].mean() + 0.1)
+    assert difference.name.endswith("a volume, more than one slice") and difference.ours == pytest.approx(0.1)
+
+
+def test_candidates_differ_in_what_they_see():
+    recipes = dimensions.candidates()
+    assert [(len(recipe.context_mm), recipe.dims) for recipe in recipes.values()] == [(1, 2), (5, 2), (1, 3)]
+    assert len({recipe.split_seed for recipe in recipes.values()}) == 1
 
 
 def test_every_recipe_is_raced_with_every_seed_and_its_patients_are_kept(toy_recipe, tmp_path, monkeypatch):

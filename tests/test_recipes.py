@@ -1,5 +1,6 @@
 """A recipe is complete, plain and checked."""
 
+import hashlib
 import json
 from dataclasses import fields, replace
 
@@ -10,7 +11,7 @@ from lungseg_helpers.errors import RecipeError, WeightsError
 from lungseg_helpers.evaluation import dice_definitions
 from lungseg_helpers.hounsfield import AIR_HU, Intensity
 from lungseg_helpers.paths import find_trained, run_dir
-from lungseg_helpers.recipe import Augmentation, Recipe
+from lungseg_helpers.recipe import ADDED, Augmentation, Recipe
 from lungseg_helpers.recipe_rules import AUGMENTATION_RULES, RECIPE_RULES
 from lungseg_helpers.recipes import FAITHFUL, PROFILES, RECIPES, WATER_HU, get_recipe
 from lungseg_helpers.training.losses import LOSSES
@@ -28,7 +29,8 @@ def test_recipe_survives_json(name, profile):
 def test_profiles_change_only_sizes_and_budgets(name):
     small, large = get_recipe(name, "laptop"), get_recipe(name, "gpu")
     differing = {key for key, value in small.to_dict().items() if value != large.to_dict()[key]}
-    assert differing <= {"pixel_mm", "frame", "patch", "widths", "slices_per_epoch", "epochs", "batch_size"}
+    sizes = {"pixel_mm", "slice_mm", "frame", "patch", "stem", "widths", "batch_size"}
+    assert differing <= sizes | {"slices_per_epoch", "epochs"}
 
 
 TABLE = {
@@ -110,6 +112,7 @@ WRONG = {
     "validation_fraction": -0.1, "test_fraction": 1, "dropout": 1.0, "threshold": 1.5, "learning_rate": 0,
     "weight_decay": float("nan"), "slices_per_epoch": 3, "patience": -1, "smallest_ml": -1, "averaged": 1, "seed": True,
     "name": "../else", "intensity": Intensity(scale=0), "augmentation": "strong",
+    "dims": 4, "slice_mm": 0, "stem": True,
 }  # fmt: skip
 """A value of each setting that makes no sense."""
 
@@ -133,6 +136,41 @@ def test_impossible_augmentations_are_refused(part):
 def test_values_that_do_not_fit_together_are_refused():
     with pytest.raises(RecipeError, match="leave nobody to train on"):
         Recipe(validation_fraction=0.5, test_fraction=0.5)
+
+
+@pytest.mark.parametrize(
+    "together",
+    [
+        {"patch": (32, 64, 64)},
+        {"frame": (64, 128, 128)},
+        {"slice_mm": 2.0},
+        {"dims": 3},
+        {"dims": 3, "frame": (64, 64, 64), "context_mm": (0.0,)},
+        {"dims": 3, "frame": (64, 64, 64), "patch": None},
+        {"dims": 3, "frame": (64, 64, 64), "patch": None, "context_mm": (0.0,), "pixel_mm": None},
+    ],
+    ids=str,
+)
+def test_dimensions_that_contradict_one_another_are_refused(together):
+    with pytest.raises(RecipeError, match=r"; use .*") as caught:
+        Recipe(**together)
+    assert "dims=" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_settings_that_came_later_leave_old_digests_alone():
+    """Runs lie in folders of these names. Told with all settings, a recipe would have none of them."""
+    recipe = get_recipe("course", "laptop")
+    before = {key: value for key, value in recipe.to_dict().items() if key not in ADDED}
+    assert recipe.digest == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()[:8]
+    assert len({recipe.digest, replace(recipe, stem=2).digest, replace(recipe, fold=1).digest}) == 3
+
+
+def test_three_sizes_are_set_by_name():
+    recipe = get_recipe("volume", "laptop").varied(["patch=32,48,40", "slice_mm=None", "stem=1"])
+    assert (recipe.patch, recipe.slice_mm, recipe.stem) == ((32, 48, 40), None, 1)
+    assert recipe.varied(["slice_mm=3"]).slice_mm == 3
+    with pytest.raises(RecipeError, match=r"patch is \(32, 48\); use 3 sizes \(slices, rows, columns\)"):
+        recipe.varied(["patch=32,48"])
 
 
 def test_what_is_allowed_is_told_of_every_setting_and_is_what_the_modules_know():

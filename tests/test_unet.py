@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from lungseg_helpers.errors import RecipeError
+from lungseg_helpers.paths import SLICE_WEIGHTS
 from lungseg_helpers.recipes import get_recipe
 from lungseg_helpers.training.losses import dice_bce_loss
+from lungseg_helpers.training.weights import load_weights
 from lungseg_helpers.unet import INITIALISATIONS, NORMS, UPSAMPLINGS, UNet, build_unet, folded
 
 
@@ -18,14 +20,30 @@ def test_any_slice_size_comes_back(size):
     assert network(torch.zeros(2, 3, *size)).shape == (2, 1, *size)
 
 
+@pytest.mark.parametrize("stem", [1, 2])
+@pytest.mark.parametrize("size", [(16, 24, 32), (13, 21, 18), (1, 5, 7)])
+def test_any_volume_size_comes_back(size, stem):
+    network = UNet(1, (4, 8, 16), dims=3, stem=stem).eval()
+    assert network(torch.zeros(2, 1, *size)).shape == (2, 1, *size)
+
+
+def test_a_stem_works_on_blocks_in_two_dimensions_too():
+    network = UNet(3, (4, 8, 16), stem=2)
+    seen = []
+    network.encoder[0].register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    assert network(torch.randn(2, 3, 37, 50)).shape == (2, 1, 37, 50)
+    assert seen == [(2, 4, 20, 28)], "padded to the stride of 8, then halved"
+
+
 def test_four_encoder_and_three_decoder_stages():
     network = build_unet(get_recipe("course", "laptop"))
     assert len(network.encoder) == 4 and len(network.decoder) == 3
 
 
-def test_every_parameter_gets_a_gradient():
-    network = UNet(1, (4, 8, 16, 32))
-    network(torch.randn(2, 1, 32, 32)).square().mean().backward()
+@pytest.mark.parametrize("shape", [{"dims": 2}, {"dims": 2, "stem": 2}, {"dims": 3}, {"dims": 3, "stem": 2}], ids=str)
+def test_every_parameter_gets_a_gradient(shape):
+    network = UNet(1, (4, 8, 16), **shape)
+    network(torch.randn(2, 1, *[16] * shape["dims"])).square().mean().backward()
     without = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert not without
 
@@ -68,17 +86,19 @@ def test_a_cut_skip_is_noticed(stage):
         assert_skip_carries(network, stage)
 
 
+@pytest.mark.parametrize("size", [(30, 21), (6, 14, 9)])
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("upsampling", UPSAMPLINGS)
-def test_every_variant_of_the_recipes_works(norm, upsampling):
-    network = UNet(2, (4, 8, 16), dropout=0.2, norm=norm, upsampling=upsampling)
-    answer = network(torch.randn(2, 2, 30, 21))
-    assert answer.shape == (2, 1, 30, 21)
+def test_every_variant_of_the_recipes_works(norm, upsampling, size):
+    network = UNet(2, (4, 8, 16), dropout=0.2, norm=norm, upsampling=upsampling, dims=len(size))
+    answer = network(torch.randn(2, 2, *size))
+    assert answer.shape == (2, 1, *size)
     answer.square().mean().backward()
     assert all(weight.grad is not None for weight in network.parameters())
     normalised = any("Norm" in type(layer).__name__ for layer in network.modules())
     assert normalised == (norm != "none")
-    assert any(isinstance(layer, nn.ConvTranspose2d) for layer in network.modules()) == (upsampling == "transposed")
+    kinds = nn.ConvTranspose2d | nn.ConvTranspose3d
+    assert any(isinstance(layer, kinds) for layer in network.modules()) == (upsampling == "transposed")
 
 
 def test_the_recipe_reaches_the_network():
@@ -120,10 +140,13 @@ def test_unknown_choices_are_named(wrong):
         UNet(1, (4, 8), **wrong)
 
 
-def test_an_untrained_network_says_that_tumour_is_rare():
+@pytest.mark.parametrize("stem", [1, 2])
+@pytest.mark.parametrize("size", [(32, 32), (16, 16, 16)])
+def test_an_untrained_network_says_that_tumour_is_rare(size, stem):
     for name in INITIALISATIONS:
         torch.manual_seed(0)
-        assert UNet(1, (4, 8, 16), initialisation=name).eval()(torch.randn(1, 1, 32, 32)).sigmoid().mean() < 0.1
+        network = UNet(1, (4, 8, 16), initialisation=name, dims=len(size), stem=stem).eval()
+        assert network(torch.randn(1, 1, *size)).sigmoid().mean() < 0.1
 
 
 def test_one_batch_is_learned_by_heart():
@@ -155,14 +178,51 @@ def test_padding_inside_does_not_shift_the_picture():
     torch.testing.assert_close(whole[:, :, :20, :20], part[:, :, :20, :20], rtol=0, atol=0.2)
 
 
-def test_folding_normalisation_into_convolutions_changes_no_answer():
+@pytest.mark.parametrize("stem", [1, 2])
+@pytest.mark.parametrize("size", [(33, 47), (10, 17, 13)])
+def test_folding_normalisation_into_convolutions_changes_no_answer(size, stem):
     torch.manual_seed(0)
-    network = UNet(2, (4, 8, 16))
+    network = UNet(2, (4, 8, 16), dims=len(size), stem=stem)
     for _ in range(3):
-        network(torch.randn(4, 2, 32, 32) * 3 + 1)  # statistics that are not those of the start
+        network(torch.randn(4, 2, *[16] * len(size)) * 3 + 1)  # statistics that are not those of the start
     network.eval()
-    images = torch.randn(2, 2, 33, 47)
+    images = torch.randn(2, 2, *size)
     with torch.no_grad():
         torch.testing.assert_close(folded(network)(images), network(images), atol=1e-5, rtol=1e-4)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded(network).modules())
-    assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules()), "the network itself is left alone"
+    kinds = nn.BatchNorm2d | nn.BatchNorm3d
+    assert not any(isinstance(module, kinds) for module in folded(network).modules())
+    assert any(isinstance(module, kinds) for module in network.modules()), "the network itself is left alone"
+
+
+@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
+@pytest.mark.parametrize("stem", [1, 2])
+def test_a_network_of_volumes_that_looks_at_no_neighbours_is_the_one_of_slices(stem, upsampling):
+    """Of a volume of equal slices each gets the answer that the network of slices gives to one of them."""
+    torch.manual_seed(0)
+    options = {"widths": (4, 8, 16), "norm": "batch", "upsampling": upsampling, "stem": stem}
+    flat, deep = UNet(2, dims=2, **options), UNet(2, dims=3, **options)
+    state = deep.state_dict()
+    for name, weight in flat.state_dict().items():
+        if state[name].ndim == 5:  # a kernel: the slice's own part in its middle, the same for both slices of a block
+            depth = state[name].shape[2]
+            state[name].zero_()
+            parts = range(depth) if "enlarge" in name or "head" in name else [depth // 2]
+            for part in parts:
+                state[name][:, :, part] = weight
+        else:
+            state[name] = weight
+    deep.load_state_dict(state)
+    slices = torch.randn(3, 2, 21, 26)
+    with torch.no_grad():
+        expected, answer = flat.eval()(slices), deep.eval()(slices[:, :, None].expand(-1, -1, 11, -1, -1))
+    torch.testing.assert_close(answer, expected[:, :, None].expand_as(answer), atol=1e-4, rtol=1e-4)
+
+
+def test_weights_from_before_there_were_dimensions_load_unchanged():
+    content = torch.load(SLICE_WEIGHTS, map_location="cpu", weights_only=True)
+    assert not {"dims", "slice_mm", "stem"} & set(content["recipe"]), "weights of today prove nothing"
+    network, recipe, _ = load_weights(SLICE_WEIGHTS)
+    assert (recipe.dims, recipe.slice_mm, recipe.stem) == (2, None, 1)
+    assert set(network.state_dict()) == set(content["state_dict"])
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, content["state_dict"][name].to(weight.dtype)), name

@@ -40,23 +40,29 @@ def fit_frame(array: np.ndarray, frame: tuple[int, int], fill: float) -> np.ndar
 
 
 def patch_centre(
-    shape: tuple[int, int], mask: np.ndarray | None, patch: tuple[int, int], rng: np.random.Generator
-) -> tuple[int, int]:
+    shape: Sequence[int],
+    mask: np.ndarray | None,
+    patch: Sequence[int],
+    rng: np.random.Generator,
+    index: int | None = None,
+) -> tuple[int, ...]:
     """Choose the (row, column) that a training patch is centred on: near tumour if the slice holds any, else anywhere.
 
-    ``shape`` is the slice's, ``mask`` (not 0 where tumour is) None for one without tumour. Tumour is put up
-    to a third of the patch off the centre, or a network would learn that tumours are in the
-    middle. The patch stays inside the slice where it fits, so that work is not spent on the
-    air around it.
+    ``shape`` is the slice's, ``mask`` (not 0 where tumour is) None for one without tumour. Of a volume, whose ``shape``
+    and ``patch`` have three sizes, ``mask`` is of slice ``index``, and (slice, row, column) is chosen. Tumour is put up
+    to a third of the patch off the centre, or a network would learn that tumours are in the middle. The patch stays
+    inside where it fits, so that work is not spent on the air around it.
     """
     held = [] if mask is None else np.flatnonzero(mask)
-    point = np.unravel_index(held[rng.integers(len(held))], shape) if len(held) else rng.integers(shape)
+    plane = shape[-2:]
+    point = np.unravel_index(held[rng.integers(len(held))], plane) if len(held) else rng.integers(plane)
+    point = point if index is None else (index, *point)
     centre = []
     for middle, length, size in zip(point, patch, shape, strict=True):
         middle = int(middle + rng.integers(-(length // 3), length // 3 + 1))
         first, last = length // 2, size - (length - length // 2)
         centre.append(size // 2 if last <= first else min(max(middle, first), last))
-    return centre[0], centre[1]
+    return tuple(centre)
 
 
 def vary_context(index: int, slices: int, settings: Augmentation, rng: np.random.Generator) -> dict[str, Any]:
@@ -72,12 +78,14 @@ class Map:
     """For each pixel of a patch of ``size`` (rows, columns) the place in the slice that it comes from.
 
     Moves are smooth, so ``places`` holds the (row, column) of every ``step``-th pixel only, and of
-    one more beyond each edge: float32 (n, m, 2). Pixels between them are interpolated.
+    one more beyond each edge: float32 (n, m, 2). Pixels between them are interpolated. ``scale`` is the factor
+    by which the patch shows the slice enlarged.
     """
 
     size: tuple[int, int]
     step: int
     places: np.ndarray
+    scale: float = 1.0
 
     def pixels(self) -> np.ndarray:
         """Return the place of each pixel: float32 (rows, columns, 2)."""
@@ -135,7 +143,8 @@ def draw_map(
     cosine, sine = math.cos(turn) / scale, math.sin(turn) / scale
     # A patch of ``length`` pixels begins ``length // 2`` before its centre, and has its middle half its length on.
     row, column = (float(point - length // 2 + (length - 1) / 2) for point, length in zip(centre, size, strict=True))
-    return Map(size, step, cv2.merge([row + cosine * y - sine * x, column + mirror * (sine * y + cosine * x)]))
+    places = cv2.merge([row + cosine * y - sine * x, column + mirror * (sine * y + cosine * x)])
+    return Map(size, step, places, scale)
 
 
 def _places(length: int, step: int) -> np.ndarray:

@@ -7,20 +7,21 @@ from collections.abc import Sequence
 import cv2
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ..preprocessing.stacks import SliceStack
 from ..recipe import Recipe
 from .sampler import OversamplingSampler, SameSeedsSampler
 from .slices import SliceDataset
+from .volumes import VolumeDataset, WholeVolumes
 
 
 class LungDataModule(pl.LightningDataModule):
     """Training and validation loaders for prepared patients.
 
     ``train`` and ``validation`` are lists of stacks. Training draws
-    ``recipe.slices_per_epoch`` slices with replacement, oversampling tumour; validation
-    reads every slice of every patient once, in order. Several processes share both out.
+    ``recipe.slices_per_epoch`` slices (or patches, in three dimensions) with replacement, oversampling tumour;
+    validation reads every slice of every patient once, in order, or every volume. Several processes share both out.
     """
 
     def __init__(
@@ -29,8 +30,8 @@ class LungDataModule(pl.LightningDataModule):
         super().__init__()
         self.recipe = recipe
         self.workers = workers
-        self.train_set = SliceDataset(train, recipe)
-        self.validation_set = SliceDataset(validation, recipe)
+        kind = VolumeDataset if recipe.dims == 3 else SliceDataset
+        self.train_set, self.validation_set = kind(train, recipe), kind(validation, recipe)
 
     def train_dataloader(self) -> DataLoader:
         recipe = self.recipe
@@ -40,20 +41,25 @@ class LungDataModule(pl.LightningDataModule):
             sampler = SameSeedsSampler(*options, processes=recipe.same_seeds, batch_size=recipe.batch_size)
         else:
             sampler = OversamplingSampler(*options)
-        return self._loader(self.train_set, sampler=sampler, drop_last=True)
+        return self._loader(self.train_set, recipe.batch_size, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
         rank, world = self._place()
-        return self._loader(self.validation_set, sampler=range(rank, len(self.validation_set), world))
+        if self.recipe.dims == 3:
+            # volumes differ in size; a process without one would wait for the others for ever
+            volumes = WholeVolumes(self.validation_set)
+            return self._loader(volumes, 1, sampler=range(rank, max(len(volumes), world), world))
+        places = range(rank, len(self.validation_set), world)
+        return self._loader(self.validation_set, self.recipe.batch_size, sampler=places)
 
     def _place(self) -> tuple[int, int]:
         """This process's number, and how many train together."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _loader(self, dataset: SliceDataset, **options) -> DataLoader:
+    def _loader(self, dataset: Dataset, batch_size: int, **options) -> DataLoader:
         return DataLoader(
             dataset,
-            batch_size=self.recipe.batch_size,
+            batch_size=batch_size,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),

@@ -1,24 +1,23 @@
-"""Soft outer body: table and clothes, skin, fat, muscle, breasts and arms."""
+"""Soft outer body: skin, fat, muscle, breasts and arms."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, ellipsoid, smooth_field
+from .canvas import ALL, Canvas, ellipsoid, smooth_field
+from .couch import paint_surroundings
 from .patient import Patient
 
 FAT_HU, MUSCLE_HU, SKIN_HU = -102.0, 52.0, 25.0
 """Typical CT numbers at 120 kV."""
 
-ALL = (slice(None),) * 3
-
 
 def paint_body(canvas: Canvas, patient: Patient, cage: np.ndarray, rng: np.random.Generator) -> None:
-    """Paint everything outside the rib cage but bone, from table to muscle."""
+    """Paint everything outside the rib cage but bone, from couch to muscle."""
     medium, fine = smooth_field(rng, canvas, 28), smooth_field(rng, canvas, 8)
     chin = _draw_chin(patient, rng)
     skin = _skin_distance(canvas, patient, chin, rng)
-    _paint_surroundings(canvas, patient, skin, medium, rng)
+    paint_surroundings(canvas, patient, skin, medium, rng)
     canvas.paint(ALL, skin, SKIN_HU)
     canvas.paint(ALL, skin + 2.0, FAT_HU)
     # Strands of connective tissue in the fat; below, streaks of fat in the muscle.
@@ -118,20 +117,3 @@ def _muscle_thickness(canvas: Canvas, patient: Patient) -> np.ndarray:
     thick = 9.5 + patient.muscle * (0.7 * flank + 2.0 * erector)
     thick = thick + patient.muscle * upper * (1.3 * pectoral + 1.6 * blade + 0.5 * flank)
     return thick + (2.2 * patient.muscle + 12) * girdle * np.clip((y + 75) / 40, 0, 1) * (0.7 + 0.6 * flank)
-
-
-def _paint_surroundings(
-    canvas: Canvas, patient: Patient, skin: np.ndarray, waves: np.ndarray, rng: np.random.Generator
-) -> None:
-    """The scanner's table under the patient, and folds of a gown or blanket in the air above."""
-    x, y = canvas.x[None], canvas.y[None]
-    back = float(patient.cage_back(np.array(0.4 * patient.height))) + 24 + 0.6 * patient.fat + patient.muscle
-    top = back + rng.uniform(2, 8) - (x / 240.0) ** 2 * rng.uniform(15, 55)
-    thick, half = rng.uniform(30, 75), rng.uniform(195, 230)
-    foam = np.maximum(np.abs(y - top - thick / 2) - thick / 2, np.abs(x) - half)
-    canvas.paint(ALL, foam, rng.uniform(-985, -920))
-    canvas.paint(ALL, np.maximum(np.abs(y - top) - 0.7, np.abs(x) - half), rng.uniform(-700, -200))
-    canvas.paint(ALL, np.maximum(np.abs(y - top - thick) - 1.0, np.abs(x) - half + 8), rng.uniform(-300, 150))
-    for _ in range(int(rng.integers(0, 4))):
-        fold = np.abs(skin - rng.uniform(2, 22) - rng.uniform(4, 14) * waves) - 0.3
-        canvas.blend(ALL, 0.5 * canvas.cover(fold), rng.uniform(-900, -600))

@@ -15,6 +15,9 @@ import numpy as np
 Box = tuple[slice, slice, slice]
 """A block of the canvas, as an index into its arrays: (slice, row, column) in voxels."""
 
+ALL: Box = (slice(None),) * 3  # type: ignore[assignment]
+"""The whole canvas."""
+
 
 class Canvas:
     """A HU volume together with where its voxels lie in the patient.
@@ -113,8 +116,7 @@ def ellipsoid(
 def smooth_field(rng: np.random.Generator, canvas: Canvas, scale_mm: float, box: Box | None = None) -> np.ndarray:
     """Smooth random field, float32 (slice, row, column), over the canvas or a block, of about unit variance.
 
-    Random numbers on a lattice of ``scale_mm``, interpolated linearly: a few operations a
-    voxel where a filter would need dozens.
+    Random numbers on a lattice of ``scale_mm``, interpolated linearly: far fewer operations than a filter needs.
     """
     shape = canvas.shape if box is None else canvas.z[box[0]].shape + canvas.x[box[1:]].shape
     counts = [int(np.ceil(n * s / scale_mm)) + 2 for n, s in zip(shape, canvas.spacing, strict=True)]
@@ -144,9 +146,8 @@ def tubes(canvas: Canvas, points: np.ndarray, radii: np.ndarray, step: float | n
     """A block of the canvas and its coverage (0…1) by tubes given as dense samples of their centrelines.
 
     ``points`` (n, 3) patient mm, ``radii`` (n,) mm, ``step`` mm of centreline that each
-    sample stands for. Tubes wider than the grid are unions of balls; thinner ones are
-    dust: grains of known volume, each shared among its eight nearest voxels, so that a
-    vessel far below a voxel keeps its true mass.
+    sample stands for. Wide tubes are unions of balls; thin ones are dust: grains
+    of known volume, each shared among its eight nearest voxels, so that a vessel keeps its mass.
     """
     reach = float(radii.max()) + 2 * max(canvas.spacing)
     index = canvas.index(points)

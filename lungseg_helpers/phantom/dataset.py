@@ -1,8 +1,9 @@
 """Digital thorax phantoms with tumours, written as a Decathlon data set.
 
 This module writes files. The chest itself is made in ``thorax``, from the modules ``patient`` (who),
-``canvas`` (drawing), ``cage``, ``body``, ``organs``, ``mediastinum``, ``lungs`` and ``trees`` (anatomy),
-``tumours``, ``distractors`` (what is no tumour) and ``physics`` (the scanner).
+``canvas`` (drawing), ``couch``, ``cage``, ``body``, ``organs``, ``mediastinum``, ``anterior``, ``lungs`` and ``trees``
+(anatomy), ``tumours`` and ``masses`` (their recipes and painting), ``collapse`` and ``distractors`` (what is no
+tumour), ``breathing`` and ``physics`` (the scan).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .thorax import Phantom, make_phantom
 
 __all__ = ["VERSION", "Phantom", "is_current", "make_phantom", "write_dataset"]
 
-VERSION = 7
+VERSION = 8
 """Raised whenever the same seed gives another phantom, so that older files are made afresh."""
 
 FOLDERS = ("imagesTr", "labelsTr", "imagesTs")

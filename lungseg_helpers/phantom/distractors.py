@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from .canvas import Canvas, ellipsoid, smooth_field, smooth_path, tubes
+from .collapse import paint_collapse
 from .lungs import Lungs
 from .patient import Patient
+
+CONSOLIDATED = 0.06
+"""Share of patients with lung that holds no air though no tumour blocks it: pneumonia, collapse of another cause."""
+
+FISSURE_FEET = 0.5
+"""Share of patients with fat or fluid where the oblique fissure stands on the diaphragm."""
 
 
 def paint_nodes(canvas: Canvas, patient: Patient, distance: np.ndarray, rng: np.random.Generator) -> None:
@@ -40,9 +47,13 @@ def paint_bone_islands(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def paint_lung_findings(
-    canvas: Canvas, patient: Patient, lungs: Lungs, cage: np.ndarray, rng: np.random.Generator
+    canvas: Canvas, patient: Patient, lungs: Lungs, cage: np.ndarray, dome: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """Granulomas, tiny nodules, bullae, atelectasis, scars, infiltrates and effusion, each in some patients."""
+    """Granulomas, tiny nodules, bullae, atelectasis, scars, infiltrates and effusion, each in some patients.
+
+    ``cage`` in mm (slice, row, column) is the distance to the rib cage, ``dome`` in mm (row, column) the
+    diaphragm's height.
+    """
     for _ in range(rng.poisson(0.8)):
         _spot(canvas, lungs.draw_point(canvas, rng, 2.0), rng.uniform(1.3, 4.0), rng.uniform(300, 1300), rng)
     # Intrapulmonary lymph nodes and the like: under 6 mm, where Task06's smallest tumour has 11 mm.
@@ -61,6 +72,10 @@ def paint_lung_findings(
         _infiltrate(canvas, lungs, waves, rng)
     if rng.random() < 0.10:
         _effusion(canvas, patient, lungs, waves, rng)
+    if rng.random() < CONSOLIDATED:
+        paint_collapse(canvas, patient, lungs, lungs.draw_point(canvas, rng, 2.0), rng.uniform(15, 200), rng)
+    if rng.random() < FISSURE_FEET:
+        _fissure_foot(canvas, lungs, dome, waves, rng)
     if rng.random() < 0.10:
         plaque = np.abs(cage[box] + 1.0) - 1.2
         canvas.blend(box, canvas.cover(np.maximum(plaque, 1.5 - 1.4 * waves)), rng.uniform(60, 500))
@@ -114,6 +129,15 @@ def _infiltrate(canvas: Canvas, lungs: Lungs, waves: np.ndarray, rng: np.random.
     near = np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2) / (2 * size**2))
     patches = np.clip(0.5 * waves + 0.8 * smooth_field(rng, canvas, 9, box) + 2.0 * near - 1.4, 0, 1)
     canvas.blend(box, rng.uniform(0.3, 0.7) * patches * canvas.cover(lungs.distance[box]), -250.0)
+
+
+def _fissure_foot(canvas: Canvas, lungs: Lungs, dome: np.ndarray, waves: np.ndarray, rng: np.random.Generator) -> None:
+    """Fat or fluid that enters the oblique fissure from below: a wedge that thins out some 10 to 30 mm up."""
+    box = lungs.box
+    above = np.maximum(canvas.z[box[0], None, None] - dome[None, box[1], box[2]], 0)
+    thick = rng.uniform(3, 9) * np.exp(-above / rng.uniform(5, 14)) * np.clip(1 + waves, 0, 2)
+    foot = np.maximum(np.abs(lungs.oblique[box]) * 0.8 - thick + 0.4, lungs.distance[box])
+    canvas.paint(box, foot, rng.uniform(-100, 25), soft=2.5)
 
 
 def _effusion(canvas: Canvas, patient: Patient, lungs: Lungs, waves: np.ndarray, rng: np.random.Generator) -> None:

@@ -106,6 +106,8 @@ def paint_parenchyma(canvas: Canvas, patient: Patient, lungs: Lungs, rng: np.ran
 def paint_trees(canvas: Canvas, patient: Patient, trees: dict[str, list[Tree]], heart: np.ndarray) -> np.ndarray:
     """Paint blood vessels and bronchi, but not into the heart; return the vessels' coverage (0…1 a voxel)."""
     total = np.zeros(canvas.shape, np.float32)
+    if not trees["artery"]:
+        return total  # on the coarsest grids no lobe is wide enough for any
     for kind, hu in (("artery", patient.right_heart_hu), ("vein", patient.left_heart_hu)):
         box, cover = tubes(canvas, *_all_samples(trees[kind]))
         cover *= heart[box] > 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .body import ALL, FAT_HU, MUSCLE_HU
-from .canvas import Canvas, ellipsoid, smooth_field, smooth_path, tubes
+from .anterior import anterior_widths, paint_anterior
+from .body import FAT_HU, MUSCLE_HU
+from .canvas import ALL, Canvas, ellipsoid, smooth_field, smooth_path, tubes
 from .patient import Patient
 
 Line = tuple[np.ndarray, np.ndarray]
@@ -30,13 +31,12 @@ def great_vessels(patient: Patient, rng: np.random.Generator) -> list[tuple[str,
                               [14, 12, 11, 9])  # fmt: skip
     cava = smooth_path([(-26, -48, carina - 55), (-28, -46, carina), (-26, -44, arch + 12), (-26, -46, arch + 45)],
                        [10, 9, 8, 7])  # fmt: skip
-    innominate = smooth_path([(-26, -44, arch + 14), (0, -60, arch + 18), (32, -50, arch + 40)], [7, 7, 6.5])
     lower_cava = smooth_path([(-22, -28, 0.36 * h), (-20, -26, 20), (-14, -22, -120)], [13, 12, 11])
     gullet = smooth_path([(5, spine(1.25 * h) - 10, 1.25 * h), (5, spine(carina + 20) - 8, carina + 20),
                           (2, spine(carina) - 8, carina - 30), (8, -14, 0.25 * h), (16, -40, 10)], 7.0)  # fmt: skip
     azygos = smooth_path([(-26, -34, carina + 8), (-20, -4, carina + 12), (-9, 0, carina), (-8, spine(0) - 4, 0)], 4.2)
     vessels = [("aorta", aorta, patient.aorta_hu), ("pulmonary", trunk, right), ("pulmonary", left_artery, right),
-               ("cava", cava, vein), ("innominate", innominate, vein), ("lower cava", lower_cava, 0.5 * right + 30),
+               ("cava", cava, vein), ("lower cava", lower_cava, 0.5 * right + 30),
                ("gullet", gullet, 34.0), ("azygos", azygos, 0.4 * vein + 30)]  # fmt: skip
     for x, y in ((-8, -44), (6, -30), (17, -18)):
         path = [(x, y, arch + 4), (1.5 * x, y + 4, arch + 45), (2.2 * x, y + 14, arch + 100)]
@@ -53,17 +53,22 @@ def great_vessels(patient: Patient, rng: np.random.Generator) -> list[tuple[str,
     return vessels
 
 
-def _half_widths(canvas: Canvas, patient: Patient) -> np.ndarray:
-    """Half-width in mm (slice, row, 1) of the mediastinum's fat and of the spine with its muscles."""
+def _half_widths(canvas: Canvas, patient: Patient, anterior: float) -> np.ndarray:
+    """Half-width in mm (slice, row, 1) of the mediastinum's fat and of the spine with its muscles.
+
+    ``anterior`` widens the fat behind the breast bone.
+    """
     z, y = canvas.z[:, None], canvas.y[None, :, canvas.shape[2] // 2]
     u, front, spine = patient.u(z), patient.cage_front(z), patient.spine_y(z)
     place = np.clip((y - front) / (spine - front), 0, 1.0)
     along = [0.0, 0.2, 0.45, 0.7, 0.9, 1.0]
+    place_wide = np.interp(place, [0.0, 0.3, 0.5], [anterior, anterior, 1.0])
     top = np.interp(place, along, [5, 10, 22, 22, 18, 17])
     middle = np.interp(place, along, [3, 5, 20, 26, 18, 18])
     bottom = np.interp(place, along, [6, 12, 20, 20, 15, 16])
     high, low = np.clip((u - 0.66) / 0.25, 0, 1), np.clip((0.5 - u) / 0.2, 0, 1)
-    half = middle + high * (top - middle) + low * (bottom - middle)
+    half = (middle + high * (top - middle) + low * (bottom - middle)) * place_wide
+    half = np.minimum(half, np.maximum(middle, 26.0))
     behind = y - spine
     column = 21.5 * np.sqrt(np.clip(1 - ((behind - 13) / 19) ** 2, 0, 1))
     column = np.maximum(column, np.where(behind > 22, 19 + 0.55 * (behind - 22), 0))
@@ -80,7 +85,10 @@ def paint_mediastinum(
     mediastinum with the spine, which the lungs leave free, and to the heart alone.
     """
     waves = smooth_field(rng, canvas, 16)
-    distance = np.abs(canvas.x[None]) - _half_widths(canvas, patient) + 1.5 * waves
+    anterior, shift = anterior_widths(rng)
+    # the lungs meet before the heart to the left or right of the midline
+    ahead = np.clip((-30 - canvas.y[None]) / 40, 0, 1)
+    distance = np.abs(canvas.x[None] - shift * ahead) - _half_widths(canvas, patient, anterior) + 1.5 * waves
     behind = canvas.y[None] - patient.spine_y(canvas.z)[:, None, None].astype(np.float32)
     canvas.paint(ALL, np.maximum(np.maximum(distance, 16 - behind), cage - 8), MUSCLE_HU)
     del behind
@@ -96,6 +104,7 @@ def paint_mediastinum(
             _paint_plaques(canvas, path, radii, patient.age, rng)
         if name == "gullet" and rng.random() < 0.4:
             canvas.blend(*tubes(canvas, path, 0.3 * radii, 1.5), -700.0)
+    paint_anterior(canvas, patient, distance, rng)
     return distance, heart
 
 

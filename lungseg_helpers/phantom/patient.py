@@ -8,6 +8,15 @@ import numpy as np
 
 from .canvas import Canvas
 
+RADIOTHERAPY = 0.35
+"""Share of scans made to plan a radiotherapy: on a flat couch, mostly without contrast, in a wide field."""
+
+ARMS_UP = 0.75
+"""Share of patients with raised arms; the others' lie at the sides, in the picture or cut off by its field."""
+
+PHASES = {True: {"plain": 0.6, "arterial": 0.15, "venous": 0.25}, False: {"plain": 0.3, "arterial": 0.3, "venous": 0.4}}
+"""Shares of contrast phases, in radiotherapy (True) and diagnostic scans (False)."""
+
 
 @dataclass(frozen=True)
 class Patient:
@@ -27,6 +36,7 @@ class Patient:
     muscle: float
     turn: float
     arms_up: bool
+    radiotherapy: bool
     dome: tuple[float, float]
     heart: float
     age: float
@@ -97,8 +107,9 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     """Draw a patient: adult build and the contrast phase of the scan."""
     female = bool(rng.random() < 0.42)
     size = rng.normal(0.95 if female else 1.03, 0.05)
-    # Blood without contrast is about 40 HU; 15 % of chest scans with tumour questions are plain.
-    phase = rng.choice(["plain", "arterial", "venous"], p=[0.3, 0.3, 0.4])
+    radiotherapy = bool(rng.random() < RADIOTHERAPY)
+    # Blood without contrast is about 40 HU.
+    phase = rng.choice(list(PHASES[radiotherapy]), p=list(PHASES[radiotherapy].values()))
     aorta = {"plain": rng.uniform(30, 48), "arterial": rng.uniform(200, 380), "venous": rng.uniform(120, 200)}[phase]
     right = {"plain": aorta, "arterial": aorta * rng.uniform(0.6, 1.4), "venous": aorta * rng.uniform(0.9, 1.1)}[phase]
     return Patient(
@@ -109,12 +120,14 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         kyphosis=float(rng.uniform(12, 38)),
         fat=float(np.clip(rng.gamma(3.2, 5.0), 3, 45)),
         muscle=float(np.clip(rng.normal(9 if female else 12, 3), 4, 20)),
-        turn=float(np.clip(rng.normal(0, 3), -7, 7)),
-        arms_up=bool(rng.random() < 0.85),
+        turn=float(np.clip(rng.normal(0, 1 if radiotherapy else 3), -7, 7)),  # lasers align those to be treated
+        arms_up=bool(rng.random() < ARMS_UP),
+        radiotherapy=radiotherapy,
         dome=(float(rng.uniform(50, 105)), float(rng.uniform(40, 95))),
         heart=float(rng.uniform(0.88, 1.15) * size),
         age=float(rng.uniform(0, 1)),
-        lung_hu=float(rng.normal(-862, 24)),
+        # without a held breath there is less air in the lungs
+        lung_hu=float(np.clip(rng.normal(-862, 24) + radiotherapy * rng.uniform(0, 45), -900, -795)),
         gravity_hu=float(rng.uniform(15, 90)),
         mottle_hu=float(rng.uniform(10, 26)),
         dependent_hu=float(max(0.0, rng.uniform(-120, 320))),
@@ -133,6 +146,8 @@ def draw_canvas(rng: np.random.Generator, patient: Patient, matrix: int) -> Canv
     matrix keeps the field of view and takes proportionally fewer, thicker slices.
     """
     needed = 2 * (patient.half_width + patient.wall + patient.fat) + rng.uniform(15, 70)
+    if patient.radiotherapy:
+        needed = max(needed, rng.uniform(400, 520))  # the dose needs the whole skin, and the couch is seen
     pixel = float(np.clip(needed / 512, 0.598, 0.977)) * 512 / matrix
     slices = max(12, round(rng.integers(90, 131) * matrix / 256))
     # Some scans begin above the lungs' bases, and some end at the chin.

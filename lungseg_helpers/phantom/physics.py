@@ -17,10 +17,18 @@ RAY_ANGLES = (0, 45, 90, 135)
 """Directions in degrees in which rays are followed; each stands for the 45° around it."""
 
 
+EXPORT_WINDOWS = {None: 0.8, (-1000, 400): 0.08, (-1000, 1000): 0.05, (-1024, 250): 0.07}
+"""Shares of scans whose values were cut off when they were exported, by a window's edges in HU; the course's own."""
+
+SOFT_KERNELS = 0.3
+"""Share of scans of a soft kernel, as radiotherapy planning uses: no edge is enhanced; the course's own."""
+
+
 @dataclass(frozen=True)
 class Scanner:
     """One scan's acquisition: blur (mm), slice thickness (mm), kernel sharpness (0…1), noise (HU
-    deep in an average chest), streaks (0…1), padding HU or None, and orientation on disk."""
+    deep in an average chest), streaks (0…1), padding HU or None, orientation on disk, and the window in HU that
+    an export cut the values to, or None."""
 
     blur_mm: float
     thickness_mm: float
@@ -29,20 +37,26 @@ class Scanner:
     streaks: float
     padding_hu: int | None
     orientation: str
+    window: tuple[int, int] | None = None
 
 
 def draw_scanner(rng: np.random.Generator, canvas: Canvas) -> Scanner:
     """Draw protocol and reconstruction; slices may be thicker than their distance, as overlapping ones are."""
     thick = np.exp(rng.uniform(np.log(0.6), np.log(5.0)))
     sharp = float(rng.beta(1.2, 2.0))
+    soft = 1.0
+    if rng.random() < SOFT_KERNELS:
+        sharp, soft = 0.3 * sharp, rng.uniform(1.1, 1.7)
+    windows = list(EXPORT_WINDOWS)
     return Scanner(
-        blur_mm=float(rng.uniform(0.6, 1.1) * (1 - 0.4 * sharp)),
+        blur_mm=float(soft * rng.uniform(0.6, 1.1) * (1 - 0.4 * sharp)),
         thickness_mm=float(max(thick, 0.6 * canvas.spacing[0])),
         sharpness=sharp,
         noise_hu=float(np.exp(rng.uniform(np.log(2.0), np.log(11.0))) * (1 + 0.7 * sharp)),
         streaks=float(rng.uniform(0, 1) ** 2),
         padding_hu=[None, None, -1024, -2048][int(rng.integers(4))],
         orientation="LAS" if rng.random() < 0.5 else "RAS",
+        window=windows[int(rng.choice(len(windows), p=list(EXPORT_WINDOWS.values())))],
     )
 
 
@@ -128,10 +142,10 @@ def _along(field: np.ndarray, angle: int) -> np.ndarray:
 
 
 def digitise(canvas: Canvas, scanner: Scanner) -> np.ndarray:
-    """Whole HU, int16 (slice, row, column), with the scanner's padding outside its round field of view."""
+    """Whole HU, int16 (slice, row, column), with padding outside the round field of view, cut to the window if any."""
     image = np.clip(np.rint(canvas.hu), -1024, 3071).astype(np.int16)
     if scanner.padding_hu is not None:
         rows, columns = np.ogrid[: canvas.shape[1], : canvas.shape[2]]
         middle = (canvas.shape[1] - 1) / 2
         image[:, np.hypot(rows - middle, columns - middle) > canvas.shape[1] / 2 + 0.5] = scanner.padding_hu
-    return image
+    return image if scanner.window is None else np.clip(image, *scanner.window, out=image)

@@ -11,9 +11,12 @@ from . import cage as cages
 from . import distractors, mediastinum, organs, physics
 from . import lungs as lung_room
 from .body import paint_body
+from .breathing import Breathing, breathe, draw_breathing
 from .canvas import Canvas
-from .patient import draw_canvas, draw_patient
-from .tumours import Tumour, draw_tumours, paint_tumour
+from .masses import Anatomy, paint_tumour
+from .patient import Patient, draw_canvas, draw_patient
+from .physics import Scanner
+from .tumours import Tumour, draw_tumours
 
 
 @dataclass(frozen=True)
@@ -21,13 +24,17 @@ class Phantom:
     """One made-up patient.
 
     ``image`` int16 HU and ``label`` uint8 (0 background, 1 tumour), both (x, y, z) as on
-    disk; ``affine`` (4, 4) voxel to RAS mm; ``tumours`` as they were drawn.
+    disk; ``affine`` (4, 4) voxel to RAS mm; ``tumours``, ``patient``, ``scanner`` and ``breathing`` as they
+    were drawn.
     """
 
     image: np.ndarray
     label: np.ndarray
     affine: np.ndarray
     tumours: tuple[Tumour, ...]
+    patient: Patient
+    scanner: Scanner
+    breathing: Breathing
 
 
 def make_phantom(seed: int, matrix: int = 256) -> Phantom:
@@ -35,10 +42,11 @@ def make_phantom(seed: int, matrix: int = 256) -> Phantom:
 
     ``matrix`` is the number of rows and columns; 256 gives 90–130 slices, 512 twice as
     many. Pixels are 0.598–0.977 mm × 512 / matrix, as in Task06. From seed to seed the
-    following vary: sex, size, shape, fat and muscle, breathing, emphysema, contrast phase,
-    field of view, slice thickness, kernel, dose, padding, LAS or RAS, and the tumours'
-    number, volume, kind and place. Image values are HU from −1024 (or a padding of −2048)
-    to 3071. Raises :class:`SourceError` for a matrix below 32.
+    following vary: sex, size, shape, fat and muscle, thymus and veins behind the breast bone,
+    breathing, emphysema, contrast phase, table, field of view, slice thickness, kernel, dose,
+    padding, export window, LAS or RAS, and the tumours' number, volume, kind and place, with
+    the lung that collapses behind them. Image values are HU from −1024 (or a padding of
+    −2048) to 3071, in some scans cut to a window. Raises :class:`SourceError` for a matrix below 32.
     """
     if matrix < 32:
         raise SourceError(f"phantom {seed}: matrix {matrix} is too small for a chest; use 64 or more")
@@ -46,6 +54,7 @@ def make_phantom(seed: int, matrix: int = 256) -> Phantom:
     patient = draw_patient(rng)
     canvas = draw_canvas(rng, patient, matrix)
     scanner = physics.draw_scanner(rng, canvas)
+    breathing = draw_breathing(rng, patient.radiotherapy)
     cage = cages.cage_distance(canvas, patient, rng)
     paint_body(canvas, patient, cage, rng)
     mediastinum.paint_fat(canvas, cage, rng)
@@ -61,15 +70,18 @@ def make_phantom(seed: int, matrix: int = 256) -> Phantom:
     vessels = lung_room.paint_all_lungs(canvas, patient, lungs, heart, rng)
     mediastinum.paint_airways(canvas, heart, mediastinum.main_airways(patient, rng))
     distractors.paint_lines(canvas, patient, rng)
-    distractors.paint_lung_findings(canvas, patient, lungs, cage, rng)
+    distractors.paint_lung_findings(canvas, patient, lungs, cage, dome, rng)
     label = np.zeros(canvas.shape, np.uint8)
     tumours = draw_tumours(seed)
+    anatomy = Anatomy(patient, lungs, cage, between, vessels)
     for tumour in tumours:
-        paint_tumour(canvas, label, tumour, lungs, cage, vessels, rng)
+        paint_tumour(canvas, label, tumour, anatomy, rng)
+    label = breathe(canvas, label, patient, cage, breathing, rng)
     physics.blur(canvas, scanner)
     physics.add_noise(canvas, scanner, rng)
     image = physics.digitise(canvas, scanner)
-    return Phantom(*_to_disk_order(image, label, canvas, scanner.orientation), tuple(tumours))
+    on_disk = _to_disk_order(image, label, canvas, scanner.orientation)
+    return Phantom(*on_disk, tuple(tumours), patient, scanner, breathing)
 
 
 def _to_disk_order(image: np.ndarray, label: np.ndarray, canvas: Canvas, orientation: str) -> tuple:

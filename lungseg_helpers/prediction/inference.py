@@ -7,12 +7,14 @@ and what is written, are the business of :mod:`~lungseg_helpers.prediction.files
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import ndimage
+from torch import nn
 from tqdm import tqdm
 
 from ..dataset.augmentation import fit_frame
@@ -26,6 +28,7 @@ from ..scans.masks import components, fill_holes
 from ..scans.orientation import oriented, oriented_spacing, unoriented
 from ..scans.scan import Scan, read_scan
 from ..training.devices import autocast, named_operators
+from ..training.windows import through_windows
 from ..unet import UNet, folded
 from .components import component_table
 from .postprocessing import probabilities_to_mask
@@ -65,9 +68,11 @@ def predict_stack(
 
     With ``flips`` each slice is also looked at with left and right exchanged, and the two
     probabilities are averaged: no other flip makes a chest that training has seen. ``batch_size`` is by
-    default what suits the device.
+    default what suits the device; a network of three dimensions sees the volume in windows instead, one at a time.
     """
     network = folded(network).to(device)
+    if recipe.dims == 3:
+        return _predict_volume(network, recipe, stack, device, flips)
     batch_size = batch_size or BATCH_SIZES.get(device, BATCH_SIZES["cuda"])
     shape = stack.ct.shape[1:]
     # as much air around the slice as validation had: with less, the shipped weights report more at the chest's edge
@@ -77,13 +82,32 @@ def predict_stack(
     for first in tqdm(starts, desc=f"predicting {stack.id}", unit="batch", leave=False, disable=not progress):
         indices = range(first, min(first + batch_size, len(stack.ct)))
         batch = _batch(stack, indices, recipe, frame).to(device, memory_format=torch.channels_last)
-        with torch.inference_mode(), autocast(device), named_operators(device):
-            likely = network(batch).float().sigmoid()
-            if flips:
-                likely = (likely + network(batch.flip(3)).float().sigmoid().flip(3)) / 2
+        likely = _likely(network, batch, device, flips)
         for index, plane in zip(indices, likely[:, 0].cpu().numpy(), strict=True):
             probabilities[index] = fit_frame(plane, shape, 0.0)
     return probabilities
+
+
+def _predict_volume(network: nn.Module, recipe: Recipe, stack: SliceStack, device: str, flips: bool) -> np.ndarray:
+    volume = torch.from_numpy(recipe.intensity(stack.ct))[None, None].to(device)
+
+    def whole(volumes: torch.Tensor) -> torch.Tensor:
+        return through_windows(
+            lambda window: network(window.contiguous(memory_format=torch.channels_last_3d)), volumes, recipe
+        )
+
+    return _likely(whole, volume, device, flips)[0, 0].cpu().numpy()
+
+
+def _likely(
+    network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, device: str, flips: bool
+) -> torch.Tensor:
+    """Return the probabilities of images (N, channels, …, columns), of the mirrored ones too with ``flips``."""
+    with torch.inference_mode(), autocast(device), named_operators(device):
+        likely = network(images).float().sigmoid()
+        if flips:
+            likely = (likely + network(images.flip(-1)).float().sigmoid().flip(-1)) / 2
+    return likely
 
 
 def _batch(stack: SliceStack, indices: range, recipe: Recipe, frame: tuple[int, int]) -> torch.Tensor:

@@ -106,9 +106,8 @@ def make_stack(case: Case, recipe: Recipe) -> SliceStack:
     if label is not None:
         full = oriented(label, scan.affine)
         share = mask_to_grid(full, grid)
-        counts = np.count_nonzero(full[grid.box_slices], axis=(1, 2))
-        tumour_slices = np.flatnonzero(counts).tolist()
-        outside = int(np.count_nonzero(full)) - int(counts.sum())
+        tumour_slices = np.flatnonzero(share.any(axis=(1, 2))).tolist()
+        outside = int(np.count_nonzero(full)) - int(np.count_nonzero(full[grid.box_slices]))
     info = {
         "id": case.id,
         "settings": settings(recipe),
@@ -144,6 +143,7 @@ def scan_stack(case: Case, recipe: Recipe, scan: Scan) -> SliceStack:
 def settings(recipe: Recipe) -> dict[str, Any]:
     """Return the settings that change what is written to disk; a change of any other costs no new preprocessing."""
     keys = ("crop", "crop_margin_mm", "pixel_mm") + (("frame",) if recipe.pixel_mm is None else ())
+    keys += () if recipe.slice_mm is None else ("slice_mm",)
     values = recipe.to_dict()
     return {"layout": LAYOUT, **{key: values[key] for key in keys}}
 

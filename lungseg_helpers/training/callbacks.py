@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -61,25 +62,39 @@ class Clock(pl.Callback):
 
 
 class ProgressBar(pl.Callback):
-    """One bar for the whole training, on stderr: the steps, and the validation Dice of the last epoch."""
+    """One bar for the whole training, on stderr, and above it a table that gets a row after every epoch."""
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         steps = int(trainer.estimated_stepping_batches)
-        off = not trainer.is_global_zero
+        self.off = not trainer.is_global_zero
         self.bar = tqdm(
-            total=steps, initial=trainer.global_step, desc="training", unit="step", leave=False, disable=off
+            total=steps, initial=trainer.global_step, desc="training", unit="step", leave=False, disable=self.off
         )
+        self.begun = time.perf_counter()
+        self._write("epoch   training loss   validation loss   mean Dice per patient   minutes")
+        for row in module.history:  # what was done before an interruption
+            self._write(self._row(row, trainer.max_epochs))
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
         self.bar.update()
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        dice = float(trainer.callback_metrics["val_dice"])
-        self.bar.set_postfix_str(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, Dice {dice:.2f}")
+        if module.history and module.history[-1]["epoch"] == trainer.current_epoch:
+            minutes = (time.perf_counter() - self.begun) / 60
+            self._write(f"{self._row(module.history[-1], trainer.max_epochs)}   {minutes:7.1f}")
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         if hasattr(self, "bar"):
             self.bar.close()
+
+    def _write(self, line: str) -> None:
+        if not self.off:
+            tqdm.write(line, file=sys.stderr)
+
+    @staticmethod
+    def _row(row: dict[str, float], epochs: int | None) -> str:
+        losses = f"{row['train_loss']:13.2f}   {row['validation_loss']:15.2f}"
+        return f"{row['epoch'] + 1:>2}/{epochs:<2}   {losses}   {row['validation_dice']:21.2f}"
 
 
 class PanelLogger(pl.Callback):
@@ -102,7 +117,10 @@ class PanelLogger(pl.Callback):
         middle = self.validation.recipe.context_mm.index(0.0)
         for (image, mask, patient), probability in zip(samples, probabilities, strict=True):
             name = self.validation.stacks[patient].id
-            picture = panels(image[middle].numpy(), mask[0].numpy(), probability)
+            shown = image[middle], mask[0], torch.from_numpy(probability)
+            if shown[0].ndim == 3:  # of a patch the slice that it was cut around
+                shown = [volume[len(volume) // 2] for volume in shown]
+            picture = panels(*(part.numpy() for part in shown))
             trainer.logger.experiment.add_image(name, picture, trainer.current_epoch, dataformats="HWC")
 
 

@@ -1,7 +1,8 @@
 """Losses: what training makes small.
 
-All take logits and a target of shape (N, 1, H, W), both float. The target is each pixel's share of tumour, from 0 to
-1: a pixel is larger than a voxel, so that one on the edge of a tumour lies in between.
+All take logits and a target of shape (N, 1, H, W), or (N, 1, D, H, W) of volumes, both float. The target is each
+pixel's share of tumour, from 0 to 1: a pixel is larger than a voxel, so that one on the edge of a tumour lies in
+between.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def two_dice_bce_loss(logits: Tensor, target: Tensor) -> Tensor:
     tumour-free patches, where the other half punishes what is found falsely.
     """
     probability = logits.float().sigmoid()
-    size = target.sum(dim=(1, 2, 3))
-    dice = (2 * (probability * target).sum(dim=(1, 2, 3)) + 1) / (probability.sum(dim=(1, 2, 3)) + size + 1)
+    overlap, predicted, size = ((part.flatten(1).sum(dim=1)) for part in (probability * target, probability, target))
+    dice = (2 * overlap + 1) / (predicted + size + 1)
     # a mean over no patch would be 0/0
     patches = ((1 - dice) * (size > 0)).sum() / (size > 0).sum().clamp(min=1)
     return 0.5 * (soft_dice_loss(logits, target) + patches) + bce_loss(logits, target)

@@ -173,9 +173,13 @@ def _take_over(module: LungSegmenter, start: Path, network: UNet, recipe: Recipe
         module.network.load_state_dict(network.state_dict())
     except RuntimeError as error:
         raise RecipeError(
-            f"{start}: its network (widths {recipe.widths}, {len(recipe.context_mm)} channels) is not the one that "
-            f"the recipe asks for (widths {module.recipe.widths}, {len(module.recipe.context_mm)} channels)"
+            f"{start}: its network ({_shape(recipe)}) is not the one that the recipe asks for ({_shape(module.recipe)})"
         ) from error
+
+
+def _shape(recipe: Recipe) -> str:
+    """What two networks must have in common for one to take the other's weights, in words."""
+    return f"{recipe.dims} dimensions, widths {recipe.widths}, stem {recipe.stem}, {len(recipe.context_mm)} channels"
 
 
 def quiet_lightning() -> None:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..errors import TrainingError
 from ..recipe import Recipe
-from ..unet import build_unet
+from ..unet import LAYERS, build_unet
 from .losses import LOSSES
+from .windows import through_windows
 
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 """The probabilities among which validation chooses the one that a mask is cut at: 0.05 to 0.95."""
@@ -37,7 +38,8 @@ class LungSegmenter(pl.LightningModule):
 
     A batch is (images, masks, patients): images (N, channels, H, W) float32, masks (N, 1, H, W) float32, each pixel's
     share of tumour, and patients (N,) int64, each slice's place among the data set's ``stacks``. In training H and W
-    are the recipe's ``patch``, in validation its ``frame``.
+    are the recipe's ``patch``, in validation its ``frame``. In three dimensions images and masks are (N, 1, D, H, W):
+    patches in training, in validation one whole volume of any size.
     """
 
     def __init__(self, recipe: dict[str, Any], patients: Sequence[str] = ()) -> None:
@@ -47,16 +49,15 @@ class LungSegmenter(pl.LightningModule):
         self.patients = list(patients)
         self.loss = LOSSES[self.recipe.loss]
         self.network = build_unet(self.recipe)
-        # NHWC in memory: convolutions on CPU and tensor cores run faster on it, results are the same
-        self.network.to(memory_format=torch.channels_last)
+        self.memory_format = LAYERS[self.recipe.dims].memory_format
         # kept in checkpoints: from the best one's counts the threshold is chosen. No buffer, which would be averaged
         self.counts = torch.zeros(len(THRESHOLDS), max(1, len(self.patients)), 3, dtype=torch.float64)
         self.losses: dict[str, list[Tensor]] = {"train": [], "validation": []}
         self.history: list[dict[str, float]] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, 1, H, W) for images (N, channels, H, W)."""
-        return self.network(images.contiguous(memory_format=torch.channels_last))
+        """Return logits (N, 1, H, W) for images (N, channels, H, W), or (N, 1, D, H, W) for (N, 1, D, H, W)."""
+        return self.network(images.contiguous(memory_format=self.memory_format))
 
     def on_train_epoch_start(self) -> None:
         # dropout's numbers follow from the epoch, so that a resumed run draws what it would have drawn
@@ -85,7 +86,7 @@ class LungSegmenter(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> None:
         """Count a batch's true positive, false positive and false negative pixels, by threshold and patient."""
         images, masks, patients = batch
-        logits = self(images).float()
+        logits = (through_windows(self, images, self.recipe) if self.recipe.dims == 3 else self(images)).float()
         loss = self.loss(logits, masks)
         self.losses["validation"].append(loss)
         self.log("val_loss", loss, batch_size=len(images), sync_dist=True)
@@ -94,9 +95,10 @@ class LungSegmenter(pl.LightningModule):
         for threshold in THRESHOLDS:
             predicted = probability > threshold
             kinds = (predicted & truth, predicted & ~truth, ~predicted & truth)
-            counts.append(torch.stack([pixels.sum(dim=(1, 2, 3)) for pixels in kinds], dim=-1))
+            counts.append(torch.stack([pixels.flatten(1).sum(dim=1) for pixels in kinds], dim=-1))
         # (thresholds, slices, 3), brought over from a GPU in one piece: each transfer waits for it
-        self.counts.index_add_(1, patients.cpu(), torch.stack(counts).cpu().double())
+        counted, patients = torch.stack(counts).cpu().double(), patients.cpu()
+        self.counts.index_add_(1, patients.clamp(min=0), counted * (patients >= 0)[:, None])
 
     def on_validation_epoch_end(self) -> None:
         # every device has counted its own slices: their sum is what one device would have counted

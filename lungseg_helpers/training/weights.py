@@ -53,7 +53,7 @@ def load_weights(path: Path) -> tuple[UNet, Recipe, dict[str, Any]]:
     except Exception as error:  # torch.load raises whatever the broken file leads it to
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: not a weights file of this course ({reason}); use one that it wrote") from error
-    return network.to(memory_format=torch.channels_last).eval(), recipe, content.get("split", {})
+    return network.eval(), recipe, content.get("split", {})
 
 
 def network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:

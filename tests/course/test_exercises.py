@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import map_coordinates
+from test_exercises_volumes import WRONG as IN_VOLUMES
 from torch import nn
 
 from lungseg_helpers.course.exercises import CHECKS
@@ -118,6 +119,23 @@ def _gains(differences):
 def _seed_parts(a, b, ddof=1):
     """The parts of both models' seeds in the variance of a mean difference."""
     return sum(scores.mean(axis=1).var(ddof=ddof) / len(scores) for scores in (a, b))
+
+
+def _factor(step, steps, warm_up, first=1, fall=lambda rest: 0.5 * (1 + math.cos(math.pi * rest))):
+    """The learning rate's factor with another beginning or another fall."""
+    return (step + first) / warm_up if step < warm_up else fall((step - warm_up) / (steps - warm_up))
+
+
+def _stop(scores, patience, last=False, equal=False):
+    """Early stopping with a mistake: compared with the last epoch instead of the best, or equal taken for better."""
+    best = waited = 0
+    for epoch in range(1, len(scores)):
+        other = scores[epoch - 1] if last else scores[best]
+        better = scores[epoch] >= other if equal else scores[epoch] > other
+        best, waited = (epoch, 0) if better else (best, waited + 1)
+        if waited == patience:
+            return epoch
+    return len(scores) - 1
 
 
 WRONG = {
@@ -295,22 +313,63 @@ WRONG = {
         lambda kernels, strides: 5,
     ],
     "soft_dice": [
-        lambda probability, target: (probability * target).sum() / (probability.sum() + target.sum()),
-        lambda probability, target: 1 - 2 * (probability * target).sum() / (probability.sum() + target.sum()),
-        lambda probability, target: 2 * ((p := probability > 0.5) * target).sum() / (p.sum() + target.sum()),
+        lambda p, t: 2 * (p * t).sum() / (p.sum() + t.sum()),
+        lambda p, t: (2 * (p * t).sum() + 1e-6) / (p.sum() + t.sum() + 1e-6),
+        lambda p, t: ((p * t).sum() + 1) / (p.sum() + t.sum() + 1),
+        lambda p, t: 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1),
+        lambda p, t: (2 * ((h := (p > 0.5).float()) * t).sum() + 1) / (h.sum() + t.sum() + 1),
+        lambda p, t: (p * t).sum() / t.sum(),
+        lambda p, t: (p * t).sum() / p.sum(),
+        lambda p, t: ((p * t).sum() + 1) / (t.sum() + 1),
+        lambda p, t: 1 - (p - t).abs().mean(),
+        lambda p, t: ((p * t).sum() + 1) / (p.sum() + t.sum() - (p * t).sum() + 1),
+        lambda p, t: torch.stack([solution("soft_dice")(*pair) for pair in zip(p, t, strict=True)]).mean(),
+        lambda p, t: (2 * (p * t).sum() + 1) / ((p**2).sum() + t.sum() + 1),
+        lambda p, t: solution("soft_dice")(p, t).item(),
+        lambda p, t: solution("soft_dice")(p.detach(), t),
+        lambda p, t: (2 * p * t + 1) / (p + t + 1),
+        lambda p, t: solution("soft_dice")(p, t) if t.any() else p.sum() * 0 + 1,
+        lambda p, t: torch.tensor(0.5),
+    ],
+    "rate_factor": [
+        lambda step, steps, warm_up: 0.5 * (1 + math.cos(math.pi * step / steps)),
+        lambda step, steps, warm_up: min(1, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps)),
+        lambda step, steps, warm_up: _factor(step, steps, warm_up, first=0),
+        lambda step, steps, warm_up: _factor(step, steps, warm_up, fall=lambda rest: math.cos(math.pi * rest)),
+        lambda step, steps, warm_up: _factor(step, steps, warm_up, fall=lambda rest: 1 - rest),
+        lambda step, steps, warm_up: _factor(step, steps, warm_up, fall=lambda rest: math.cos(math.pi / 2 * rest)),
+        lambda step, steps, warm_up: _factor(step, steps, warm_up, fall=lambda rest: 1),
+        lambda step, steps, warm_up: _factor(step, steps, warm_up, fall=lambda rest: 0.5 * (1 + math.cos(2 * rest))),
+        lambda step, steps, warm_up: _factor(step, steps, 5),
+        lambda step, steps, warm_up: 3e-3 * _factor(step, steps, warm_up),
+        lambda step, steps, warm_up: 1.0,
     ],
     "steepest_rate": [
         lambda rates, losses: rates[losses.argmin()],
-        lambda rates, losses: rates[np.abs(np.diff(losses)).argmax() + 1],
+        lambda rates, losses: rates[np.diff(losses).argmin() + 1],
+        lambda rates, losses: rates[np.abs(np.diff(losses)).argmax()],
+        lambda rates, losses: rates[np.diff(losses).argmax()],
+        lambda rates, losses: rates[np.gradient(losses).argmin()],
+        lambda rates, losses: rates[losses.argmin()] / 10,
+        lambda rates, losses: rates[(np.diff(losses) / np.diff(rates)).argmin()],
+        lambda rates, losses: rates[losses.argmax()],
         lambda rates, losses: np.diff(losses).argmin(),
         lambda rates, losses: np.diff(losses),
-        lambda rates, losses: 1e-3 if len(rates) == 6 else 1.0,
+        lambda rates, losses: 1e-3,
     ],
     "stop_epoch": [
         lambda scores, patience: int(np.argmax(scores)),
         lambda scores, patience: len(scores) - 1,
         lambda scores, patience: next((i for i in range(1, len(scores)) if scores[i] < scores[i - 1]), len(scores) - 1),
         lambda scores, patience: min(len(scores) - 1, int(np.argmax(scores[:5])) + patience - 1),
+        lambda scores, patience: _stop(scores, patience, last=True),
+        lambda scores, patience: _stop(scores, patience, equal=True),
+        lambda scores, patience: _stop(scores, patience - 1),
+        lambda scores, patience: _stop(scores, patience + 1),
+        lambda scores, patience: _stop(scores, patience) + 1,
+        lambda scores, patience: _stop(scores, patience) - patience,
+        lambda scores, patience: min(len(scores) - 1, int(np.argmax(scores)) + patience),
+        lambda scores, patience: _stop(scores, 3),
     ],
     "patient_dice": [
         lambda a, b: (2 * (a & b).sum() + 1e-6) / (a.sum() + b.sum() + 1e-6),
@@ -405,6 +464,7 @@ WRONG = {
         lambda a, b: np.sqrt(np.var(a, ddof=1) / a.size + np.var(b, ddof=1) / b.size),
         lambda a, b: 0.05,
     ],
+    **IN_VOLUMES,
 }
 
 

@@ -13,7 +13,7 @@ from lungseg_helpers.prediction.inference import predict_case, predict_stack, th
 from lungseg_helpers.prediction.postprocessing import drop_small
 from lungseg_helpers.preprocessing.stacks import make_stack
 from lungseg_helpers.scans.scan import read_scan
-from lungseg_helpers.unet import build_unet
+from lungseg_helpers.unet import UNet, build_unet
 
 
 class Brightness(torch.nn.Module):
@@ -48,6 +48,59 @@ def test_batches_do_not_change_the_answer(toy_case, toy_recipe, monkeypatch):
     one, many = (predict_stack(network, toy_recipe, stack, batch_size=size) for size in (1, 7))
     assert one.shape == stack.ct.shape and one.std() > 0
     np.testing.assert_allclose(one, many, atol=1e-3)
+
+
+@pytest.fixture
+def seen(toy_case, volume_recipe, monkeypatch):
+    """A network of volumes with answers of all sizes, a stack, and the sizes of what the network is given."""
+    monkeypatch.setenv("LUNGSEG_PRECISION", "float32")
+    torch.manual_seed(0)
+    network, sizes = build_unet(volume_recipe).eval(), []
+    torch.nn.init.normal_(network.head.weight, std=1e3)
+    keep = UNet.forward
+    monkeypatch.setattr(UNet, "forward", lambda self, x: sizes.append(tuple(x.shape[2:])) or keep(self, x))
+    return network, make_stack(toy_case(), volume_recipe), sizes
+
+
+def test_a_volume_that_is_one_window_is_seen_at_once(seen, volume_recipe):
+    network, stack, sizes = seen
+    windowed = predict_stack(network, replace(volume_recipe, frame=(96, 96, 96)), stack)
+    assert sizes == [stack.ct.shape] and windowed.shape == stack.ct.shape and windowed.std() > 0.01
+    with torch.no_grad():
+        at_once = network(torch.from_numpy(volume_recipe.intensity(stack.ct))[None, None])[0, 0].sigmoid()
+    np.testing.assert_allclose(windowed, at_once, atol=1e-3)
+
+
+def test_windows_are_no_larger_than_the_frame_and_leave_no_seam(seen, volume_recipe):
+    """Of a network that looks at each voxel alone, windows change nothing at all."""
+    network, stack, sizes = seen
+    predict_stack(network, volume_recipe, stack)
+    expected = tuple(min(sides) for sides in zip(volume_recipe.frame, stack.ct.shape, strict=True))
+    assert len(sizes) > 1 and set(sizes) == {expected}
+
+    class Each(torch.nn.Module):
+        def forward(self, images):
+            return 30 * (images - 0.7)
+
+    found = predict_stack(Each(), volume_recipe, stack)
+    alone = torch.from_numpy(30 * (volume_recipe.intensity(stack.ct) - 0.7)).sigmoid()
+    np.testing.assert_allclose(found, alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("axcodes", ["LAS", "SPL"])
+def test_a_volumes_prediction_overlays_the_scan(toy_case, volume_recipe, axcodes):
+    """Through other slices and back, with the flips."""
+
+    class Bright(torch.nn.Module):
+        def forward(self, images):
+            return 100 * (images - 0.8)
+
+    case = toy_case("a", axcodes)
+    recipe = replace(volume_recipe, pixel_mm=4.0, slice_mm=2.5)
+    found = predict_case(Bright(), recipe, case, flips=True, probability=True)
+    label = np.asanyarray(nib.load(case.label).dataobj)
+    assert found.mask.shape == found.probability.shape == label.shape
+    assert dice(label, found.mask) > 0.75 and dice(label, found.probability > 127) > 0.75
 
 
 def test_flips_average_the_scan_and_its_mirror_image(toy_case, toy_recipe, monkeypatch):

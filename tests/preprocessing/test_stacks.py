@@ -362,3 +362,35 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line_from_workers_too(toy_cas
     (tmp_path / "stacks").write_text("a file where the folder should be")
     with pytest.raises(StackError, match="stacks: cannot be written"):
         prepare([toy_case("a"), toy_case("b")], toy_recipe, tmp_path / "stacks", workers=2)
+
+
+def test_slices_are_averaged_where_they_become_fewer(volume_recipe):
+    ct = np.random.default_rng(0).integers(-900, 400, (12, 16, 16)).astype(np.int16)
+    mask = (np.random.default_rng(1).random((12, 16, 16)) > 0.6).astype(np.uint8)
+    grid = make_grid(ct, (1, 6, 6), replace(volume_recipe, crop="none", slice_mm=3.0))
+    assert grid.shape == (4, 16, 16) and grid.spacing == (3, 6, 6) and grid.scan_spacing == (1, 6, 6)
+    np.testing.assert_allclose(ct_to_grid(ct, grid), ct.reshape(4, 3, 16, 16).mean(axis=1), atol=1)
+    np.testing.assert_allclose(mask_to_grid(mask, grid) / 255, mask.reshape(4, 3, 16, 16).mean(axis=1), atol=1 / 255)
+
+
+def test_slices_are_interpolated_where_they_become_more_and_come_back(volume_recipe):
+    ct = np.linspace(-800, 200, 6)[:, None, None] * np.ones((1, 8, 8))
+    grid = make_grid(ct, (6, 6, 6), replace(volume_recipe, crop="none", slice_mm=2.0))
+    stack = ct_to_grid(ct, grid)
+    assert stack.shape == (18, 8, 8)
+    # a slice's middle is where it was: 200 HU lie between slices 6 mm apart
+    expected = np.interp((np.arange(18) + 0.5) / 3 - 0.5, np.arange(6), ct[:, 0, 0])
+    np.testing.assert_allclose(stack[:, 4, 4], expected, atol=1)
+    mask = (np.random.default_rng(1).random((6, 8, 8)) > 0.5).astype(np.uint8)
+    np.testing.assert_array_equal(from_grid(mask_to_grid(mask, grid).astype(np.float32) / 255, grid, 0.5), mask)
+
+
+def test_only_recipes_that_resample_slices_get_other_stacks(toy_recipe, volume_recipe):
+    as_it_is = replace(volume_recipe, slice_mm=None)
+    assert stacks_dir(Path("data"), as_it_is) == stacks_dir(Path("data"), toy_recipe), "the same slices serve both"
+    assert len({stacks_dir(Path("data"), replace(volume_recipe, slice_mm=mm)) for mm in (None, 2.0, 2.5)}) == 3
+
+
+def test_the_slices_of_a_stack_that_hold_tumour_are_its_own(toy_case, volume_recipe):
+    stack = make_stack(toy_case(), replace(volume_recipe, slice_mm=2.5))
+    assert stack.tumour_slices == np.flatnonzero(stack.share.any(axis=(1, 2))).tolist() != []

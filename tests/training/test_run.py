@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import pickle
+import re
 from dataclasses import replace
 
 import matplotlib as mpl
@@ -82,6 +83,17 @@ def test_learns_and_reports_the_dice_of_whole_patients(data, tmp_path):
     assert list(curves["epoch"]) == list(range(12))
     changed = path.stat().st_mtime_ns
     assert train(data, SPLIT, tmp_path / "run", "cpu", progress=False).stat().st_mtime_ns == changed, "trained again"
+
+
+def test_a_table_gets_a_row_after_every_epoch_while_it_trains(data, tmp_path, capsys):
+    train(data, SPLIT, tmp_path / "run", "cpu", progress=True)
+    said = capsys.readouterr()
+    rows = [line.split() for line in said.err.replace("\r", "\n").splitlines() if re.match(r" *\d+/\d+ ", line)]
+    curves = pd.read_csv(tmp_path / "run" / "curves.csv")
+    assert [row[0] for row in rows] == [f"{epoch + 1}/{len(curves)}" for epoch in curves["epoch"]]
+    for column, name in enumerate(("train_loss", "validation_loss", "validation_dice"), start=1):
+        assert [float(row[column]) for row in rows] == pytest.approx(curves[name].tolist(), abs=0.006)
+    assert said.out == "", "what a notebook compares must not depend on whether it was trained already"
 
 
 def test_the_average_follows_quickly_at_first_and_calmly_later():

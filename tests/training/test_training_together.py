@@ -36,10 +36,11 @@ def _run(folder: Path, run: str, *more: object) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.fixture
-def runs(folder):
-    _run(folder, "run1", 1)
-    _run(folder, "run2", 2)
+@pytest.fixture(params=[2, 3], ids=["slices", "volumes"])
+def runs(request, folder):
+    """The folder after one process has trained, and two; of volumes the second has no patient to validate on."""
+    for devices in (1, 2):
+        _run(folder, f"run{devices}", devices, 2, request.param)
     return folder
 
 

@@ -1,11 +1,12 @@
 """Run by test_training_together: train on some toy patients with as many CPU processes as asked.
 
 A script of its own, because Lightning starts the other processes by running the script again.
-Usage: train_together.py STACKS RUN DEVICES [EPOCHS]
+Usage: train_together.py STACKS RUN DEVICES [EPOCHS [DIMENSIONS]]
 """
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -56,6 +57,9 @@ if __name__ == "__main__":
         slices_per_epoch=40,
         epochs=epochs,
     )
+    if sys.argv[5:] == ["3"]:
+        sizes = {"frame": (24, 40, 48), "patch": (16, 24, 32), "stem": 2}
+        recipe = replace(recipe, dims=3, context_mm=(0.0,), widths=(8, 16), **sizes)
     opened = [open_stack(folder) for folder in sorted(stacks.iterdir())]
     data = LungDataModule(opened[:2], opened[2:], recipe)
     training.train(data, Split(("a", "b"), ("c",), ("d",)), run, "cpu", devices=devices)

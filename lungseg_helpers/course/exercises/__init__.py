@@ -12,9 +12,10 @@ _MODULES = {
     "scans": ("to_hu", "volume_ml", "apply_window", "slices_for", "clipped_share"),
     "batches": ("leaking_patients", "move_both", "border_value", "sampling_weights"),
     "network": ("conv_parameters", "double_conv", "decoder_stage", "same_cut", "unet_forward", "receptive_field"),
-    "training": ("soft_dice", "steepest_rate", "stop_epoch"),
+    "training": ("soft_dice", "rate_factor", "steepest_rate", "stop_epoch"),
     "evaluation": ("patient_dice", "count_found", "patient_by_patient", "choose_threshold"),
     "recipes": ("fair_steps", "paired_differences", "standard_error"),
+    "volumes": ("elongation", "multiplications", "double_conv_3d", "blend"),
 }
 """The exercises in the order of the notebooks, by the module that holds their checks."""
 

@@ -50,7 +50,7 @@ def double_conv(answer: Callable) -> str | None:
             return f"The block convolves twice; yours holds {kinds.count('Conv2d')} convolutions."
         if "ReLU" not in kinds or "BatchNorm2d" not in kinds:
             return "Each convolution is followed by BatchNorm2d and ReLU."
-        return _same_by_copied_weights(ours, theirs, "the order of the layers", torch.randn(2, 3, 12, 10))
+        return same_by_copied_weights(ours, theirs, "the order of the layers", torch.randn(2, 3, 12, 10))
 
 
 def decoder_stage(answer: Callable) -> str | None:
@@ -61,14 +61,14 @@ def decoder_stage(answer: Callable) -> str | None:
         if not isinstance(theirs, nn.Module):
             return "Return a module whose forward takes (deep, skip)."
         look_at = "bilinear without align_corners, the skip first in torch.cat, the order of the layers"
-        hint = _same_by_copied_weights(ours, theirs, look_at, torch.randn(2, 8, 6, 5), torch.randn(2, 3, 12, 10))
+        hint = same_by_copied_weights(ours, theirs, look_at, torch.randn(2, 8, 6, 5), torch.randn(2, 3, 12, 10))
         deep, skip = torch.randn(2, 8, 4, 8), torch.randn(2, 3, 8, 16)
         if hint is None and theirs(deep, skip).shape != ours(deep, skip).shape:
             return "It works for one size alone: double whatever size comes in, scale_factor=2."
         return hint
 
 
-def _same_by_copied_weights(ours: nn.Module, theirs: nn.Module, look_at: str, *inputs: Tensor) -> str | None:
+def same_by_copied_weights(ours: nn.Module, theirs: nn.Module, look_at: str, *inputs: Tensor) -> str | None:
     """Give ``theirs`` random weights of ``ours``, in order, and compare what the two make of ``inputs``.
 
     ``look_at`` says where a mistake is likely if everything fits but the numbers.
