@@ -158,9 +158,7 @@ def stop_epoch(answer: Callable) -> str | None:
         if given == len(scores) - 1:
             return f"It ends at {right}: what would have come later, the training cannot know. {asked}"
         if given in (best, right - patience):
-            return (
-                f"That is the best epoch, whose weights are kept; it goes on `patience` epochs more. {asked}"
-            )
+            return f"That is the best epoch, whose weights are kept; it goes on `patience` epochs more. {asked}"
         if given == right - 1 or given == right + 1:
             return f"One off: it ends after epoch {right}, counted from 0, not {given}. {asked}"
         return f"It ends after epoch {right}, not {given}. {asked}"
