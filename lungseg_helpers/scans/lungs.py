@@ -65,9 +65,9 @@ def body_box(
     """Return the box of the body, without table and room, as an index (slice, row, column) of ``ct`` in HU.
 
     ``spacing`` is in mm in that order. A plane across one of these directions belongs to the box if it holds at least
-    so much of the body as ``shares`` says, as a part of what the fullest plane of that direction holds. The box is
-    right to a step of the coarse grid (about :data:`COARSE_MM`). Where no body of :data:`BODY_MM` in both directions
-    of a slice is found, it is the whole scan.
+    so much of the body as ``shares`` says, as a part of what the fullest plane of that direction holds. Planes are
+    looked at about every :data:`COARSE_MM`, and the first and last that are seen to belong to it are its ends. Where
+    no body of :data:`BODY_MM` in both directions of a slice is found, it is the whole scan.
     """
     steps = coarse_steps(spacing)
     body = _body(ct[:: steps[0], :: steps[1], :: steps[2]] < LUNG_HU)
@@ -75,8 +75,9 @@ def body_box(
     for axis, (step, size) in enumerate(zip(steps, ct.shape, strict=True)):
         areas = np.count_nonzero(body, axis=tuple(other for other in range(3) if other != axis))
         held = np.flatnonzero((areas > 0) & (areas >= shares[axis] * areas.max()))
-        ends = (held[0] * step, (held[-1] + 1) * step) if len(held) else (0, size)
-        box.append(slice(int(ends[0]), min(size, int(ends[1]))))
+        first, last = (int(held[0]), int(held[-1])) if len(held) else (0, len(areas) - 1)
+        # a body that goes on beyond the scan goes on to its last plane
+        box.append(slice(first * step, size if last == len(areas) - 1 else last * step + 1))
     wide = [(side.stop - side.start) * mm >= BODY_MM for side, mm in zip(box[1:], spacing[1:], strict=True)]
     return tuple(box) if all(wide) else tuple(slice(0, size) for size in ct.shape)  # type: ignore[return-value]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from ..scans.lungs import BODY_SHARE, body_box
+from ..scans.lungs import BODY_SHARE, COARSE_MM, body_box
 from ..scans.masks import mask_box
 from ..scans.view import View
 
@@ -52,10 +52,15 @@ class Track:
 def crop_to_body(view: View, along: int) -> tuple[View, tuple[slice, slice, slice]]:
     """Return the part of a view that holds the body, and what is marked in it; and its place in the view as an index.
 
-    ``along`` is the axis that the film will run along. Nothing is copied.
+    ``along`` is the axis that the film will run along: there the body ends the box, and elsewhere so much is added as
+    the body's box may be wrong by. Nothing is copied.
     """
     shares = tuple(FRAME_SHARE if axis == along else BODY_SHARE for axis in range(3))
     box = list(body_box(view.ct, view.spacing, shares))
+    for axis, (side, mm, size) in enumerate(zip(box, view.spacing, view.ct.shape, strict=True)):
+        if axis != along:
+            more = int(np.ceil(COARSE_MM / mm))
+            box[axis] = slice(max(0, side.start - more), min(size, side.stop + more))
     for held in (mask_box(view.masks[name]) for name in ("truth", "prediction") if name in view.masks):
         if held[0].stop:
             box = [slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(box, held, strict=True)]

@@ -10,7 +10,11 @@ import pytest
 from lungseg_helpers.errors import SourceError
 from lungseg_helpers.phantom.dataset import write_dataset
 from lungseg_helpers.sources import first_patient as module
+from lungseg_helpers.video.films import FilmStyle
 from lungseg_helpers.video.first_film import first_film
+
+PAUSE = 15
+"""Frames of a second and a half, on the slice with most tumour."""
 
 MATRIX = 128
 """Pixels of a phantom's row, a fourth of its voxels in half as many slices: the film is what is tested."""
@@ -36,7 +40,7 @@ def test_without_a_connection_a_phantom_is_filmed_and_a_line_says_so(folders, mo
     path = first_film("cpu")
     (phantom,) = (folders / "data" / "first_phantom" / "imagesTr").glob("*.nii.gz")
     assert path == folders / "outputs" / "videos" / "first_film.mp4"
-    assert frames(path) == nib.load(phantom).shape[2] > 30, "a frame per slice"
+    assert frames(path) == nib.load(phantom).shape[2] + PAUSE > 30, "a frame per slice"
     said = capsys.readouterr().err
     assert "a phantom is made" in said and "no index answers" in said
     made = path.stat().st_mtime_ns
@@ -49,4 +53,6 @@ def test_without_a_connection_a_phantom_is_filmed_and_a_line_says_so(folders, mo
 def test_a_real_patient_is_filmed_where_there_is_one(folders, toy_case, monkeypatch):
     case = toy_case("patient", "LAS")
     monkeypatch.setattr(module, "fetch_real", lambda out: case.image.parent.parent)
-    assert frames(first_film("cpu")) == 40, "a frame per slice"
+    assert frames(first_film("cpu")) == 40 + PAUSE, "a frame per slice"
+    loop = first_film("cpu", FilmStyle(width=320), loop=True)
+    assert loop.name == "first_film_width320_loop.webp" and loop.stat().st_size < 2e6
