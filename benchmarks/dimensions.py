@@ -123,7 +123,7 @@ def trained(recipe: Recipe, run: Path) -> tuple[Path, float]:
 def scored(weights: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], float]:
     """Predict and score the test patients of weights, from their files on: a row a patient, masks, and the peak GB.
 
-    Masks are in the scan's own (x, y, z) order, their bits packed.
+    Masks are in the scan's own (x, y, z) order, their bits packed; beside them lie ``truth/…`` and ``spacing/…``.
     """
     network, recipe, roles = load_weights(weights)
     cases = {case.id: case for case in find_cases(dataset_root())}
@@ -135,7 +135,8 @@ def scored(weights: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], 
         label = read_scan(cases[id].label, "label")
         scores = score(label.voxels, found.mask, label.spacing)
         rows.append({"patient": cases[id].patient, "case": id, **{key: scores[key] for key in SCORES}, "scan_s": taken})
-        masks[id] = np.packbits(found.mask)
+        masks |= {id: np.packbits(found.mask), f"truth/{id}": np.packbits(label.voxels > 0)}
+        masks[f"spacing/{id}"] = np.array(label.spacing)
     return rows, masks, _peak_gb()
 
 
@@ -148,7 +149,8 @@ def measure(name: str, recipe: Recipe, seconds: float, rate: float, folder: Path
     if recipe.seed == SEEDS[0]:
         file = FILE.with_name("dimensions_masks.npz")
         kept = dict(np.load(file)) if file.is_file() else {}
-        np.savez_compressed(file, **kept | {f"{name}/{id}": mask for id, mask in masks.items()})
+        here = {key if "/" in key else f"{name}/{key}": each for key, each in masks.items()}
+        np.savez_compressed(file, **kept | here)
     told = {
         "candidate": name, "seed": recipe.seed, "data": dataset_root().name, "budget_s": seconds,
         "precision": choose_precision(), "steps": budgeted.epochs * budgeted.slices_per_epoch // budgeted.batch_size,
