@@ -38,6 +38,7 @@ from lungseg_helpers.paths import dataset_root, outputs_dir
 from lungseg_helpers.prediction.inference import predict_case
 from lungseg_helpers.recipe import Recipe
 from lungseg_helpers.recipes import get_recipe
+from lungseg_helpers.scans.orientation import oriented, oriented_spacing
 from lungseg_helpers.scans.scan import read_scan
 from lungseg_helpers.sources.datasets import find_cases
 from lungseg_helpers.training.devices import accelerator, choose_precision, pick_device
@@ -123,7 +124,8 @@ def trained(recipe: Recipe, run: Path) -> tuple[Path, float]:
 def scored(weights: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], float]:
     """Predict and score the test patients of weights, from their files on: a row a patient, masks, and the peak GB.
 
-    Masks are in the scan's own (x, y, z) order, their bits packed; beside them lie ``truth/…`` and ``spacing/…``.
+    Masks are of the scan's own voxels in the order (slice, row, column), their bits packed; beside them lie
+    ``truth/…``, ``shape/…`` and ``spacing/…``.
     """
     network, recipe, roles = load_weights(weights)
     cases = {case.id: case for case in find_cases(dataset_root())}
@@ -135,8 +137,9 @@ def scored(weights: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], 
         label = read_scan(cases[id].label, "label")
         scores = score(label.voxels, found.mask, label.spacing)
         rows.append({"patient": cases[id].patient, "case": id, **{key: scores[key] for key in SCORES}, "scan_s": taken})
-        masks |= {id: np.packbits(found.mask), f"truth/{id}": np.packbits(label.voxels > 0)}
-        masks[f"spacing/{id}"] = np.array(label.spacing)
+        predicted, truth = (oriented(voxels, label.affine) > 0 for voxels in (found.mask, label.voxels))
+        masks |= {id: np.packbits(predicted), f"truth/{id}": np.packbits(truth)}
+        masks |= {f"shape/{id}": np.array(truth.shape), f"spacing/{id}": np.array(oriented_spacing(label.affine))}
     return rows, masks, _peak_gb()
 
 
