@@ -83,7 +83,7 @@ class ProcessorClock(pl.Callback):
 def steps_per_second(recipe: Recipe) -> float:
     """Measure how many training steps, loading included, a second of processor time holds."""
     quiet_lightning()
-    _, stacks, _ = open_split(None, recipe)
+    _, stacks, _ = open_split(None, recipe, 1)
     clock = ProcessorClock()
     short = replace(recipe, slices_per_epoch=(WARM_UP + MEASURED) * recipe.batch_size, epochs=1)
     trainer = pl.Trainer(
@@ -116,7 +116,7 @@ def alone(work: Callable[..., Any], *given: Any) -> Any:
 
 def trained(recipe: Recipe, run: Path) -> tuple[Path, float]:
     """Train a recipe, loading in the same process: the weights, and the peak GB with validation."""
-    split, stacks, _ = open_split(None, recipe)
+    split, stacks, _ = open_split(None, recipe, 1)
     data = LungDataModule(stacks["train"], stacks["validation"], recipe)
     return train(data, split, run, progress=False), _peak_gb()
 
