@@ -38,6 +38,7 @@ from lungseg_helpers.paths import dataset_root, outputs_dir
 from lungseg_helpers.prediction.inference import predict_case
 from lungseg_helpers.recipe import Recipe
 from lungseg_helpers.recipes import get_recipe
+from lungseg_helpers.scans.orientation import oriented, oriented_spacing
 from lungseg_helpers.scans.scan import read_scan
 from lungseg_helpers.sources.datasets import find_cases
 from lungseg_helpers.training.devices import accelerator, choose_precision, pick_device
@@ -82,7 +83,7 @@ class ProcessorClock(pl.Callback):
 def steps_per_second(recipe: Recipe) -> float:
     """Measure how many training steps, loading included, a second of processor time holds."""
     quiet_lightning()
-    _, stacks, _ = open_split(None, recipe)
+    _, stacks, _ = open_split(None, recipe, 1)
     clock = ProcessorClock()
     short = replace(recipe, slices_per_epoch=(WARM_UP + MEASURED) * recipe.batch_size, epochs=1)
     trainer = pl.Trainer(
@@ -115,7 +116,7 @@ def alone(work: Callable[..., Any], *given: Any) -> Any:
 
 def trained(recipe: Recipe, run: Path) -> tuple[Path, float]:
     """Train a recipe, loading in the same process: the weights, and the peak GB with validation."""
-    split, stacks, _ = open_split(None, recipe)
+    split, stacks, _ = open_split(None, recipe, 1)
     data = LungDataModule(stacks["train"], stacks["validation"], recipe)
     return train(data, split, run, progress=False), _peak_gb()
 
@@ -123,7 +124,8 @@ def trained(recipe: Recipe, run: Path) -> tuple[Path, float]:
 def scored(weights: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], float]:
     """Predict and score the test patients of weights, from their files on: a row a patient, masks, and the peak GB.
 
-    Masks are in the scan's own (x, y, z) order, their bits packed.
+    Masks are of the scan's own voxels in the order (slice, row, column), their bits packed; beside them lie
+    ``truth/…``, ``shape/…`` and ``spacing/…``.
     """
     network, recipe, roles = load_weights(weights)
     cases = {case.id: case for case in find_cases(dataset_root())}
@@ -135,7 +137,9 @@ def scored(weights: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], 
         label = read_scan(cases[id].label, "label")
         scores = score(label.voxels, found.mask, label.spacing)
         rows.append({"patient": cases[id].patient, "case": id, **{key: scores[key] for key in SCORES}, "scan_s": taken})
-        masks[id] = np.packbits(found.mask)
+        predicted, truth = (oriented(voxels, label.affine) > 0 for voxels in (found.mask, label.voxels))
+        masks |= {id: np.packbits(predicted), f"truth/{id}": np.packbits(truth)}
+        masks |= {f"shape/{id}": np.array(truth.shape), f"spacing/{id}": np.array(oriented_spacing(label.affine))}
     return rows, masks, _peak_gb()
 
 
@@ -148,7 +152,8 @@ def measure(name: str, recipe: Recipe, seconds: float, rate: float, folder: Path
     if recipe.seed == SEEDS[0]:
         file = FILE.with_name("dimensions_masks.npz")
         kept = dict(np.load(file)) if file.is_file() else {}
-        np.savez_compressed(file, **kept | {f"{name}/{id}": mask for id, mask in masks.items()})
+        here = {key if "/" in key else f"{name}/{key}": each for key, each in masks.items()}
+        np.savez_compressed(file, **kept | here)
     told = {
         "candidate": name, "seed": recipe.seed, "data": dataset_root().name, "budget_s": seconds,
         "precision": choose_precision(), "steps": budgeted.epochs * budgeted.slices_per_epoch // budgeted.batch_size,

@@ -173,7 +173,7 @@ def test_differences_are_paired_by_patient_and_seeds_are_averaged():
     ]  # fmt: skip
     table = pd.DataFrame(rows)
     mean, low, high = dimensions.paired(table, "a volume", "one slice")
-    assert low < mean == pytest.approx(0.1) < high, "patients agree, and seeds do not"
+    assert mean == pytest.approx(0.1) and low < mean < high, "patients agree, and seeds do not"
     assert dimensions.paired(table, "one slice", "a volume") == pytest.approx((-mean, -high, -low))
     table.loc[(table["candidate"] == "a volume") & (table["patient"] == "p0"), "dice"] = np.nan
     assert dimensions.paired(table, "a volume", "one slice")[0] == pytest.approx(0.1), "p0 is left out"

@@ -1,4 +1,7 @@
-"""What notebook 07 looks for and draws in volumes: bright discs in a slice, and the things that they are cuts of."""
+"""What notebook 07 looks for and draws in volumes: bright discs in a slice, and the things that they are cuts of.
+
+It also counts what a training step keeps in memory.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from matplotlib.axes import Axes
 from scipy import ndimage
+from torch import Tensor, nn
+
+from ..phantom.thorax import make_phantom
+from ..scans.orientation import oriented, oriented_spacing, slice_heights
+from ..scans.view import View
+from ..video.overlay import draw_slice, outline
 
 BRIGHT_HU = -500
 """Half-way between lung (about -850 HU) and what is soft (about 0 HU): vessels and nodules lie above it."""
@@ -89,3 +100,79 @@ def thing_around(ct: np.ndarray, spacing: Sequence[float], disc: Disc) -> np.nda
     near = np.linalg.norm((places - disc.centre) * spacing, axis=-1) <= radius
     labels, _ = ndimage.label((ct[box] > BRIGHT_HU) & near)
     return np.argwhere(labels == labels[tuple(disc.centre - corner)]) + corner
+
+
+def phantom_view(seed: int) -> View:
+    """Make one phantom and return it as a radiologist looks at it; its tumour is the mask ``truth``."""
+    made = make_phantom(seed)
+    ct, truth = (oriented(voxels, made.affine) for voxels in (made.image, made.label))
+    return View(ct, {"truth": truth}, oriented_spacing(made.affine), slice_heights(made.affine, made.image.shape))
+
+
+def pair(view: View) -> tuple[Disc, Disc]:
+    """Return two discs of one slice: a tumour's (by the mask ``truth``) and the vessel's that is to be compared.
+
+    Chosen, of all slices that show tumour, is the vessel that is longest and most alike in size. Raises
+    :class:`ValueError` where no such slice shows another disc.
+    """
+    truth, spacing = view.masks["truth"] > 0, view.spacing
+    best: tuple[float, Disc, Disc] | None = None
+    for index in np.flatnonzero(truth.any(axis=(1, 2))):
+        points = np.argwhere(truth[index])
+        middle = points[np.linalg.norm(points - points.mean(axis=0), axis=1).argmin()]
+        long, short = spread(points * spacing[1:], spacing[1:])
+        diameter = 2 * np.sqrt(len(points) * spacing[1] * spacing[2] / np.pi)
+        tumour = Disc((int(index), *map(int, middle)), float(diameter), float(long / short))
+        for disc in discs(view.ct, spacing, index):
+            if truth[disc.centre]:
+                continue
+            lengths = spread(thing_around(view.ct, spacing, disc) * spacing, spacing)
+            alike = min(disc.diameter, diameter) / max(disc.diameter, diameter)
+            worth = lengths[0] / lengths[1] * alike
+            if best is None or worth > best[0]:
+                best = worth, tumour, disc
+    if best is None:
+        raise ValueError("no slice with tumour shows another disc in the lung")
+    return best[1:]
+
+
+def draw_plane(
+    ax: Axes,
+    view: View,
+    centre: Sequence[int],
+    axis: int = 0,
+    half_mm: float = 20.0,
+    outlines: Sequence[tuple[np.ndarray, dict]] = (),
+) -> None:
+    """Draw the plane through ``centre`` (slice, row, column) across ``axis``, ``half_mm`` each way, head up.
+
+    ``axis`` 0 is axial, 1 coronal, 2 sagittal. ``outlines`` are pairs of a mask (slice, row, column) and a style.
+    """
+    flip = slice(None, None, -1 if axis else 1)  # slice 0 is the most inferior, and a picture begins at its top
+    mm = [step for place, step in enumerate(view.spacing) if place != axis]
+    draw_slice(ax, view.ct.take(centre[axis], axis)[flip], mm)
+    for mask, style in outlines:
+        ax.plot(*outline(mask.take(centre[axis], axis)[flip], mm), **style)
+    across = [place for place in range(3) if place != axis]
+    down, right = ((centre[place] + 0.5) * view.spacing[place] for place in across)
+    down = down if axis == 0 else view.ct.shape[0] * view.spacing[0] - down
+    ax.set(xlim=(right - half_mm, right + half_mm), ylim=(down + half_mm, down - half_mm), xticks=[], yticks=[])
+
+
+def kept_mb(network: nn.Module, images: Tensor) -> float:
+    """Return the MB that torch keeps of one pass through a network until its gradients are computed.
+
+    Counted are arrays, each once, that layers save for the way back; the learned numbers and the input are not.
+    """
+    known = {each.untyped_storage().data_ptr() for each in [*network.parameters(), *network.buffers(), images]}
+    kept: dict[int, int] = {}
+
+    def hear(saved: Tensor) -> Tensor:
+        storage = saved.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(hear, lambda saved: saved):
+        network(images).sum()  # what is kept lives until here, so that no place in memory is used twice
+    return sum(kept.values()) / 1e6
