@@ -112,28 +112,35 @@ def phantom_view(seed: int) -> View:
 def pair(view: View) -> tuple[Disc, Disc]:
     """Return two discs of one slice: a tumour's (by the mask ``truth``) and the vessel's that is to be compared.
 
-    Chosen, of all slices that show tumour, is the vessel that is longest and most alike in size. Raises
-    :class:`ValueError` where no such slice shows another disc.
+    Of all slices that show tumour that one is taken in which the tumour is a disc in lung, if there is any, and the
+    vessel longest and most alike in size. Raises :class:`ValueError` where no such slice shows another disc.
     """
     truth, spacing = view.masks["truth"] > 0, view.spacing
-    best: tuple[float, Disc, Disc] | None = None
+    best: tuple[bool, float, Disc, Disc] | None = None
     for index in np.flatnonzero(truth.any(axis=(1, 2))):
-        points = np.argwhere(truth[index])
-        middle = points[np.linalg.norm(points - points.mean(axis=0), axis=1).argmin()]
-        long, short = spread(points * spacing[1:], spacing[1:])
-        diameter = 2 * np.sqrt(len(points) * spacing[1] * spacing[2] / np.pi)
-        tumour = Disc((int(index), *map(int, middle)), float(diameter), float(long / short))
-        for disc in discs(view.ct, spacing, index):
+        found = discs(view.ct, spacing, index)
+        clear = next((disc for disc in found if truth[disc.centre]), None)
+        tumour = clear or _cut(truth[index], index, spacing)
+        for disc in found:
             if truth[disc.centre]:
                 continue
             lengths = spread(thing_around(view.ct, spacing, disc) * spacing, spacing)
-            alike = min(disc.diameter, diameter) / max(disc.diameter, diameter)
-            worth = lengths[0] / lengths[1] * alike
-            if best is None or worth > best[0]:
-                best = worth, tumour, disc
+            small, large = sorted((disc.diameter, tumour.diameter))
+            worth = (lengths[0] / lengths[1] - 1) * small / large
+            if best is None or (clear is not None, worth) > best[:2]:
+                best = clear is not None, worth, tumour, disc
     if best is None:
         raise ValueError("no slice with tumour shows another disc in the lung")
-    return best[1:]
+    return best[2:]
+
+
+def _cut(mask: np.ndarray, index: int, spacing: Sequence[float]) -> Disc:
+    """Return what a mask (row, column) of slice ``index`` would be as a disc; its middle lies in it."""
+    points, mm = np.argwhere(mask), spacing[1:]
+    middle = points[np.linalg.norm(points - points.mean(axis=0), axis=1).argmin()]
+    long, short = spread(points * mm, mm)
+    diameter = 2 * np.sqrt(len(points) * mm[0] * mm[1] / np.pi)
+    return Disc((int(index), *map(int, middle)), float(diameter), float(long / short))
 
 
 def draw_plane(
