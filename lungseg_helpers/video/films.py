@@ -246,4 +246,5 @@ def _read_probability(path: Path, image: Scan) -> np.ndarray:
     except ScanError as error:
         message = f"{path}: does not lie on the grid of {image.path}; predict again from this scan"
         raise ScanError(message) from error
-    return np.rint(oriented(values, image.affine) * 255).astype(np.uint8)
+    # slice by slice, because a whole scan of floating-point numbers is large
+    return np.stack([np.rint(plane * 255).astype(np.uint8) for plane in oriented(values, image.affine)])
