@@ -11,7 +11,7 @@ from lungseg_helpers.paths import SHIPPED_WEIGHTS
 from lungseg_helpers.recipes import get_recipe
 from lungseg_helpers.training.losses import dice_bce_loss
 from lungseg_helpers.training.weights import load_weights
-from lungseg_helpers.unet import INITIALISATIONS, NORMS, UPSAMPLINGS, UNet, build_unet, folded
+from lungseg_helpers.unet import INITIALISATIONS, NORMS, UPSAMPLINGS, UNet, build_unet, folded, layer
 
 
 @pytest.mark.parametrize("size", [(64, 64), (160, 208), (37, 51), (8, 8)])
@@ -192,6 +192,20 @@ def test_folding_normalisation_into_convolutions_changes_no_answer(size, stem):
     kinds = nn.BatchNorm2d | nn.BatchNorm3d
     assert not any(isinstance(module, kinds) for module in folded(network).modules())
     assert any(isinstance(module, kinds) for module in network.modules()), "the network itself is left alone"
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3, 4, 6])
+def test_bfloat16_gives_the_gradients_of_float32_however_flat_a_volume_is(slices):
+    """torch alone does not: of two slices its gradient is another one, and now and then NaN."""
+    torch.manual_seed(0)
+    convolution, x = layer("Conv", 3)(16, 16, 3, padding=1), torch.randn(2, 16, slices, 6, 6)
+    back, gradients = torch.randn(2, 16, slices, 6, 6), []
+    for half in (False, True):
+        convolution.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            convolution(x).float().backward(back)
+        gradients.append(convolution.weight.grad.clone())
+    assert (gradients[1] - gradients[0]).norm() < 0.02 * gradients[0].norm()
 
 
 @pytest.mark.parametrize("upsampling", UPSAMPLINGS)
