@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lungseg_helpers.errors import RecipeError
-from lungseg_helpers.paths import SHIPPED_WEIGHTS
+from lungseg_helpers.recipe import ADDED
 from lungseg_helpers.recipes import get_recipe
 from lungseg_helpers.training.losses import dice_bce_loss
 from lungseg_helpers.training.weights import load_weights
@@ -232,11 +232,18 @@ def test_a_network_of_volumes_that_looks_at_no_neighbours_is_the_one_of_slices(s
     torch.testing.assert_close(answer, expected[:, :, None].expand_as(answer), atol=1e-4, rtol=1e-4)
 
 
-def test_weights_from_before_there_were_dimensions_load_unchanged():
-    content = torch.load(SHIPPED_WEIGHTS, map_location="cpu", weights_only=True)
-    assert not {"dims", "slice_mm", "stem"} & set(content["recipe"]), "weights of today prove nothing"
-    network, recipe, _ = load_weights(SHIPPED_WEIGHTS)
-    assert (recipe.dims, recipe.slice_mm, recipe.stem) == (2, None, 1)
-    assert set(network.state_dict()) == set(content["state_dict"])
-    for name, weight in network.state_dict().items():
-        assert torch.equal(weight, content["state_dict"][name].to(weight.dtype)), name
+def test_weights_from_before_there_were_dimensions_load_unchanged(tmp_path):
+    """Their recipe lacks the settings, and their tensors have these names."""
+    recipe = replace(get_recipe("course", "laptop"), widths=(4, 8))
+    before = {key: value for key, value in recipe.to_dict().items() if key not in ADDED}
+    state = build_unet(recipe).state_dict()
+    double = ["0.weight", "3.weight"]
+    double += [f"{place}.{name}" for place in (1, 4) for name in ("weight", "bias", "running_mean", "running_var")]
+    double += [f"{place}.num_batches_tracked" for place in (1, 4)]
+    blocks = ("encoder.0", "encoder.1", "decoder.0.conv")
+    names = {f"{block}.{name}" for block in blocks for name in double}
+    assert set(state) == names | {"decoder.0.reduce.weight", "head.weight", "head.bias"}
+    torch.save({"recipe": before, "state_dict": state, "split": {}}, tmp_path / "old.ckpt")
+    network, loaded, _ = load_weights(tmp_path / "old.ckpt")
+    assert loaded == recipe and (loaded.dims, loaded.slice_mm, loaded.stem) == (2, None, 1)
+    assert all(torch.equal(weight, state[name]) for name, weight in network.state_dict().items())
