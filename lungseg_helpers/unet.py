@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -24,43 +23,37 @@ PRIOR = 0.01
 """The tumour probability that an untrained network starts from: about that of a pixel in a tumour slice."""
 
 
-@dataclass(frozen=True)
-class Layers:
-    """torch's layers for one number of dimensions: how it calls them, and how their numbers best lie in memory."""
-
-    conv: Callable[..., nn.Module]
-    transposed: Callable[..., nn.Module]
-    pool: Callable[[int], nn.Module]
-    dropout: Callable[[float], nn.Module]
-    batch: Callable[[int], nn.Module]
-    instance: Callable[..., nn.Module]
-    linear: str
-    memory_format: torch.memory_format
-
-    def norm(self, name: str, channels: int) -> nn.Module:
-        """Return the layer that :data:`NORMS` calls ``name``, for so many channels."""
-        if name == "batch":
-            return self.batch(channels)
-        if name == "instance":
-            return self.instance(channels, affine=True)
-        return nn.GroupNorm(math.gcd(8, channels), channels) if name == "group" else nn.Identity()
+MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
+"""How images and weights lie in memory, by dimensions: with channels last CPU and tensor cores convolve faster."""
 
 
-LAYERS = {
-    2: Layers(
-        nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.Dropout2d, nn.BatchNorm2d, nn.InstanceNorm2d,
-        "bilinear", torch.channels_last,
-    ),
-    3: Layers(
-        nn.Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.Dropout3d, nn.BatchNorm3d, nn.InstanceNorm3d,
-        "trilinear", torch.channels_last_3d,
-    ),
-}  # fmt: skip
-"""By the number of dimensions. Channels come last in memory: convolutions on CPU and tensor cores run faster on it."""
+class Conv3d(nn.Conv3d):
+    """torch's own, in float32 for volumes of two slices on a processor, whose bfloat16 is wrong there.
 
-NORMS = ("batch", "group", "instance", "none")
-"""Normalisations, the same shape in and out: over the batch (Ioffe and Szegedy, 2015), over groups of channels of one
-image (Wu and He, 2018), over each channel of one image, or nothing."""
+    The weights' gradient of a 3×3×3 kernel is then off by as much as it is large, or NaN: oneDNN 3.12 of torch 2.13 on
+    AVX-512, by measurement; of one slice, or three and more, it is right. Only a deepest stage is so flat.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2] != 2 or x.device.type != "cpu":
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float())
+
+
+def layer(kind: str, dims: int) -> Callable[..., nn.Module]:
+    """Return torch's layer of a kind: ``BatchNorm`` in 3 dimensions is ``BatchNorm3d``; ``Conv`` is :class:`Conv3d`."""
+    return Conv3d if (kind, dims) == ("Conv", 3) else getattr(nn, f"{kind}{dims}d")
+
+
+NORMS: dict[str, Callable[[int, int], nn.Module]] = {
+    "batch": lambda channels, dims: layer("BatchNorm", dims)(channels),
+    "group": lambda channels, dims: nn.GroupNorm(math.gcd(8, channels), channels),
+    "instance": lambda channels, dims: layer("InstanceNorm", dims)(channels, affine=True),
+    "none": lambda channels, dims: nn.Identity(),
+}
+"""Normalisations of so many channels and dimensions, by the names that recipes use: over the batch (Ioffe and Szegedy,
+2015), over groups of channels of one image (Wu and He, 2018), over each channel of one image, or nothing."""
 
 UPSAMPLINGS = ("bilinear_conv", "bilinear", "bilinear_aligned", "transposed")
 """Ways to double the resolution: see :class:`DecoderStage`."""
@@ -81,13 +74,13 @@ class DoubleConv(nn.Sequential):
     """
 
     def __init__(self, inputs: int, outputs: int, dropout: float = 0.0, norm: str = "batch", dims: int = 2) -> None:
-        kinds, layers = LAYERS[dims], []
+        layers: list[nn.Module] = []
         for channels in (inputs, outputs):
             # the bias would be subtracted again by a normalisation that follows
-            convolution = kinds.conv(channels, outputs, 3, padding=1, bias=norm == "none")
-            layers += [convolution, kinds.norm(norm, outputs), nn.ReLU(inplace=True)]
+            convolution = layer("Conv", dims)(channels, outputs, 3, padding=1, bias=norm == "none")
+            layers += [convolution, NORMS[norm](outputs, dims), nn.ReLU(inplace=True)]
         if dropout:
-            layers.append(kinds.dropout(dropout))
+            layers.append(layer("Dropout", dims)(dropout))
         super().__init__(*layers)
 
 
@@ -111,15 +104,14 @@ class DecoderStage(nn.Module):
         dims: int = 2,
     ) -> None:
         super().__init__()
-        kinds = LAYERS[dims]
-        self.mode = kinds.linear
+        self.mode = "trilinear" if dims == 3 else "bilinear"
         self.aligned = upsampling == "bilinear_aligned"
         self.reduce, self.enlarge, raised = nn.Identity(), None, skips
         if upsampling == "bilinear_conv":
             # a 1×1 convolution and bilinear upsampling commute: doing it first moves half the data
-            self.reduce = kinds.conv(inputs, skips, 1, bias=False)
+            self.reduce = layer("Conv", dims)(inputs, skips, 1, bias=False)
         elif upsampling == "transposed":
-            self.enlarge = kinds.transposed(inputs, skips, 2, stride=2)
+            self.enlarge = layer("ConvTranspose", dims)(inputs, skips, 2, stride=2)
         else:
             raised = inputs
         self.conv = DoubleConv(skips + raised, outputs, dropout, norm, dims)
@@ -166,22 +158,22 @@ class UNet(nn.Module):
         ):
             if name not in known:
                 raise RecipeError(f"the network's {what} is {name!r}; use one of: {', '.join(known)}")
-        kinds = LAYERS[dims]
         self.stride = stem * 2 ** (len(widths) - 1)
         self.stem = nn.Identity()
         if stem > 1:
-            blocks = kinds.conv(inputs, widths[0], stem, stride=stem, bias=norm == "none")
-            self.stem = nn.Sequential(blocks, kinds.norm(norm, widths[0]), nn.ReLU(inplace=True))
+            blocks = layer("Conv", dims)(inputs, widths[0], stem, stride=stem, bias=norm == "none")
+            self.stem = nn.Sequential(blocks, NORMS[norm](widths[0], dims), nn.ReLU(inplace=True))
         self.encoder = nn.ModuleList(
             DoubleConv(before, width, dropout, norm, dims)
             for before, width in zip((widths[0] if stem > 1 else inputs, *widths[:-1]), widths, strict=True)
         )
-        self.pool = kinds.pool(2)
+        self.pool = layer("MaxPool", dims)(2)
         self.decoder = nn.ModuleList(
             DecoderStage(deep, skip, skip, dropout, norm, upsampling, dims)
             for deep, skip in zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True)
         )
-        self.head = kinds.conv(widths[0], 1, 1) if stem == 1 else kinds.transposed(widths[0], 1, stem, stride=stem)
+        head = layer("Conv" if stem == 1 else "ConvTranspose", dims)
+        self.head = head(widths[0], 1, stem, stride=stem)
         initialise(self, initialisation)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -206,7 +198,7 @@ def initialise(network: UNet, initialisation: str) -> None:
     background (Lin et al., "Focal loss", ICCV 2017, section 4.1).
     """
     draw = INITIALISATIONS[initialisation]
-    convolutions = tuple(kind for layers in LAYERS.values() for kind in (layers.conv, layers.transposed))
+    convolutions = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
     for module in network.modules():
         if draw is not None and isinstance(module, convolutions):
             draw(module.weight)
@@ -234,10 +226,10 @@ def folded(network: nn.Module) -> nn.Module:
 def build_unet(recipe: Recipe) -> UNet:
     """Build the network that a recipe describes, with one input channel for each context slice.
 
-    Its weights lie in memory as :data:`LAYERS` says.
+    Its weights lie in memory as :data:`MEMORY_FORMATS` says.
     """
     network = UNet(
         len(recipe.context_mm), recipe.widths, recipe.dropout, recipe.norm, recipe.upsampling, recipe.initialisation,
         recipe.dims, recipe.stem,
     )  # fmt: skip
-    return network.to(memory_format=LAYERS[recipe.dims].memory_format)
+    return network.to(memory_format=MEMORY_FORMATS[recipe.dims])

@@ -29,7 +29,7 @@ from ..scans.orientation import oriented, oriented_spacing, unoriented
 from ..scans.scan import Scan, read_scan
 from ..training.devices import autocast, named_operators
 from ..training.windows import through_windows
-from ..unet import UNet, folded
+from ..unet import MEMORY_FORMATS, UNet, folded
 from .components import component_table
 from .postprocessing import probabilities_to_mask
 
@@ -81,7 +81,7 @@ def predict_stack(
     starts = range(0, len(stack.ct), batch_size)
     for first in tqdm(starts, desc=f"predicting {stack.id}", unit="batch", leave=False, disable=not progress):
         indices = range(first, min(first + batch_size, len(stack.ct)))
-        batch = _batch(stack, indices, recipe, frame).to(device, memory_format=torch.channels_last)
+        batch = _batch(stack, indices, recipe, frame).to(device, memory_format=MEMORY_FORMATS[2])
         likely = _likely(network, batch, device, flips)
         for index, plane in zip(indices, likely[:, 0].cpu().numpy(), strict=True):
             probabilities[index] = fit_frame(plane, shape, 0.0)
@@ -93,7 +93,7 @@ def _predict_volume(network: nn.Module, recipe: Recipe, stack: SliceStack, devic
 
     def whole(volumes: torch.Tensor) -> torch.Tensor:
         return through_windows(
-            lambda window: network(window.contiguous(memory_format=torch.channels_last_3d)), volumes, recipe
+            lambda window: network(window.contiguous(memory_format=MEMORY_FORMATS[3])), volumes, recipe
         )
 
     return _likely(whole, volume, device, flips)[0, 0].cpu().numpy()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import TrainingError
 from ..recipe import Recipe
-from ..unet import LAYERS, build_unet
+from ..unet import MEMORY_FORMATS, build_unet
 from .losses import LOSSES
 from .windows import through_windows
 
@@ -49,7 +49,7 @@ class LungSegmenter(pl.LightningModule):
         self.patients = list(patients)
         self.loss = LOSSES[self.recipe.loss]
         self.network = build_unet(self.recipe)
-        self.memory_format = LAYERS[self.recipe.dims].memory_format
+        self.memory_format = MEMORY_FORMATS[self.recipe.dims]
         # kept in checkpoints: from the best one's counts the threshold is chosen. No buffer, which would be averaged
         self.counts = torch.zeros(len(THRESHOLDS), max(1, len(self.patients)), 3, dtype=torch.float64)
         self.losses: dict[str, list[Tensor]] = {"train": [], "validation": []}

@@ -29,7 +29,7 @@ def case(toy_case):
 @pytest.fixture
 def data(case, volume_recipe, monkeypatch):
     monkeypatch.setenv("LUNGSEG_PRECISION", "float32")
-    recipe = replace(volume_recipe, epochs=4, slices_per_epoch=24, learning_rate=1e-2)
+    recipe = replace(volume_recipe, epochs=8, slices_per_epoch=24, learning_rate=1e-2)
     stack = make_stack(case, recipe)
     return LungDataModule([stack], [stack], recipe)
 
