@@ -17,7 +17,7 @@ NOTEBOOKS, EXECUTE = ROOT / "notebooks", ROOT / "tools" / "execute.py"
 FEW_STEPS = """
 from lungseg_helpers import recipes
 for name, sizes in recipes._LAPTOP.items():
-    sizes |= {"slices_per_epoch": 160, "epochs": 2} | ({} if name == "course" else {"frame": (64, 64)})
+    sizes |= {"slices_per_epoch": 160, "epochs": 2} | ({"frame": (64, 64)} if name in recipes.FAITHFUL else {})
 """
 """What each kernel runs first: seconds of training, on a quarter of the pixels. Else this test takes half an hour."""
 
