@@ -73,7 +73,8 @@ def test_predict_evaluate_and_video_along_the_road(toy_case, weights, tmp_path):
     done = lungseg(*words, fresh=True)
     assert done.returncode == 0, done.stderr
     masks = [tmp_path / "out" / f"{case.id}_pred.nii.gz" for case in cases]
-    assert done.stdout.split() == [str(mask) for mask in masks]
+    tables = [tmp_path / "out" / f"{case.id}_components.csv" for case in cases]
+    assert done.stdout.split() == [str(path) for pair in zip(masks, tables, strict=True) for path in pair]
     for case, mask in zip(cases, masks, strict=True):
         assert nib.load(mask).shape == nib.load(case.image).shape
         np.testing.assert_allclose(nib.load(mask).affine, nib.load(case.image).affine)
@@ -150,7 +151,7 @@ def test_any_error_of_one_scan_is_its_line(command, error, toy_case, weights, mo
     assert len(lines) == 1 and re.search(r"\bb(_pred)?\b", lines[0]) and "; " in lines[0], lines
     assert ("not enough memory" in lines[0]) == ("memory" in f"{type(error).__name__} {error}".lower())
     made = {
-        "predict": lambda: sorted(path.name[0] for path in (tmp_path / "out").iterdir()) == ["a", "c"],
+        "predict": lambda: sorted(path.name[0] for path in (tmp_path / "out").glob("*.nii.gz")) == ["a", "c"],
         "prepare": lambda: "2 patients prepared" in done.stdout,
         "check": lambda: "3 cases checked: 1 errors" in done.stdout,
         "import": lambda: "2 cases" in done.stdout and not list((tmp_path / "out").rglob("b.nii.gz")),
@@ -181,7 +182,8 @@ def test_ctrl_c_while_lightning_trains_is_the_same(toy_case, monkeypatch):
 def test_what_is_made_goes_where_the_variable_says(toy_case, weights, tmp_path):
     case = toy_case("a")
     done = lungseg("predict", case.image, "--weights", weights, data=tmp_path)
-    assert done.stdout.split() == [str(tmp_path / "outputs" / "predictions" / "a_pred.nii.gz")], done.stderr
+    names = ("a_pred.nii.gz", "a_components.csv")
+    assert done.stdout.split() == [str(tmp_path / "outputs" / "predictions" / name) for name in names], done.stderr
     done = lungseg("evaluate", case.label.parent, tmp_path / "outputs" / "predictions", data=tmp_path)
     assert (tmp_path / "outputs" / "scores.csv").is_file(), done.stderr
     done = lungseg("video", case.image, "--gif", data=tmp_path)

@@ -35,7 +35,8 @@ def test_a_run_is_scored_on_its_test_patients_alone(finished):
     run, _, split = finished
     scored = evaluate_run(run, progress=False)
     assert tuple(scored.table.index) == split.test and scored.problems == []
-    masks = list((run / "predictions").iterdir())
+    table, *masks = sorted((run / "predictions").iterdir())
+    assert table.name == f"{split.test[0]}_components.csv"
     assert [path.name for path in masks] == [f"{split.test[0]}_pred.nii.gz"]
     before = masks[0].stat().st_mtime_ns
     evaluate_run(run, progress=False)
