@@ -27,13 +27,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytorch_lightning as pl
 
 from lungseg_helpers.dataset.loaders import LungDataModule
 from lungseg_helpers.dataset.split import open_split
 from lungseg_helpers.evaluation.comparison import paired_difference, seeds_by_patients
 from lungseg_helpers.evaluation.metrics import score
-from lungseg_helpers.evaluation.race import MEASURED, WARM_UP, with_budget
+from lungseg_helpers.evaluation.race import steps_per_second, with_budget
 from lungseg_helpers.paths import dataset_root, outputs_dir
 from lungseg_helpers.prediction.inference import predict_case
 from lungseg_helpers.recipe import Recipe
@@ -41,9 +40,8 @@ from lungseg_helpers.recipes import get_recipe
 from lungseg_helpers.scans.orientation import oriented, oriented_spacing
 from lungseg_helpers.scans.scan import read_scan
 from lungseg_helpers.sources.datasets import find_cases
-from lungseg_helpers.training.devices import accelerator, choose_precision, pick_device
-from lungseg_helpers.training.run import quiet_lightning, train
-from lungseg_helpers.training.segmenter import LungSegmenter
+from lungseg_helpers.training.devices import choose_precision, pick_device
+from lungseg_helpers.training.run import train
 from lungseg_helpers.training.weights import load_weights
 from lungseg_helpers.writing import written_whole
 
@@ -70,29 +68,10 @@ def candidates() -> dict[str, Recipe]:
     }
 
 
-class ProcessorClock(pl.Callback):
-    """When each training step ended, in seconds of this process's processor time."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_train_batch_end(self, *_: object) -> None:
-        self.ends.append(time.process_time())
-
-
-def steps_per_second(recipe: Recipe) -> float:
+def rate_of(recipe: Recipe) -> float:
     """Measure how many training steps, loading included, a second of processor time holds."""
-    quiet_lightning()
     _, stacks, _ = open_split(None, recipe, 1)
-    clock = ProcessorClock()
-    short = replace(recipe, slices_per_epoch=(WARM_UP + MEASURED) * recipe.batch_size, epochs=1)
-    trainer = pl.Trainer(
-        accelerator=accelerator(), devices=1, precision=choose_precision(), max_epochs=1, limit_val_batches=0,
-        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        gradient_clip_val=1.0, callbacks=[clock],
-    )  # fmt: skip
-    trainer.fit(LungSegmenter(short.to_dict()), LungDataModule(stacks["train"], stacks["validation"], short))
-    return (len(clock.ends) - WARM_UP) / (clock.ends[-1] - clock.ends[WARM_UP - 1])
+    return steps_per_second(LungDataModule(stacks["train"], stacks["validation"], recipe), now=time.process_time)
 
 
 def rates(folder: Path) -> dict[str, float]:
@@ -101,7 +80,7 @@ def rates(folder: Path) -> dict[str, float]:
     if not note.is_file():
         found: dict[str, list[float]] = {name: [] for name in candidates()}
         for _, (name, recipe) in itertools.product(range(ROUNDS), candidates().items()):
-            found[name].append(alone(steps_per_second, recipe))
+            found[name].append(alone(rate_of, recipe))
             print(f"{name}: {found[name][-1]:.2f} steps a processor second", file=sys.stderr)
         with written_whole(note) as partial:
             partial.write_text(json.dumps({name: statistics.median(each) for name, each in found.items()}))

@@ -12,9 +12,6 @@ from typing import Any
 from .errors import RecipeError
 from .hounsfield import Intensity
 
-OPTIONAL = ("pixel_mm", "slice_mm", "patch", "augmentation", "tumour_weight", "fold")
-"""The settings that may be None."""
-
 FOLDS = 5
 """Parts of a cross-validation: as many as nnU-Net and most studies of the field have."""
 
@@ -25,6 +22,11 @@ class Rule:
 
     words: str
     holds: Callable[[Any], bool]
+
+
+def _is(value: Any, kind: Any) -> bool:
+    # True and False are whole numbers to Python
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def one_of(*known: str | int) -> Rule:
@@ -132,6 +134,9 @@ RECIPE_RULES: dict[str, Rule] = {
 """Of every setting of a :class:`~lungseg_helpers.recipe.Recipe` but its augmentation. The names are those that
 ``unet``, ``training.losses``, ``preprocessing.grids`` and ``evaluation.dice_definitions`` know."""
 
+OPTIONAL = ("augmentation", *(name for name, rule in RECIPE_RULES.items() if rule.holds(None)))
+"""The settings that may be None."""
+
 AUGMENTATION_RULES: dict[str, Rule] = {
     "scale": span(0, open_low=True),
     "rotate_deg": number(0),
@@ -195,8 +200,3 @@ def _same_kind(before: Any, value: Any) -> bool:
     if isinstance(before, list):
         return isinstance(value, list | tuple) and all(isinstance(part, int | float) for part in value)
     return type(value) is type(before)
-
-
-def _is(value: Any, kind: Any) -> bool:
-    # True and False are whole numbers to Python
-    return isinstance(value, kind) and not isinstance(value, bool)

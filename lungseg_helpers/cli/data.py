@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..phantom import PHANTOMS, UNLABELLED_PHANTOMS
+from ..video import PAUSE_S, SPEED, WIDTH
 from .common import (
     ClusterOption,
     DataOption,
@@ -34,9 +35,9 @@ from .common import (
 @app.command()
 def film(
     device: DeviceOption = Device.auto,
-    speed: SpeedOption = 10,
-    width: WidthOption = 960,
-    pause: PauseOption = 1.5,
+    speed: SpeedOption = SPEED,
+    width: WidthOption = WIDTH,
+    pause: PauseOption = PAUSE_S,
     loop: LoopOption = False,
 ) -> None:
     """Film a real patient with the course's own weights: the first thing to look at. Prints the film's name."""

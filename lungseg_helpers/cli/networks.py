@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..video import PAUSE_S, SPEED, WIDTH
 from .common import (
     ClusterOption,
     DataOption,
@@ -217,9 +218,9 @@ def video(
     mip: Annotated[
         float, typer.Option(**film_range("slab_mm"), help="Maximum-intensity projection of so many mm around a slice.")
     ] = 0,
-    speed: SpeedOption = 10,
-    width: WidthOption = 960,
-    pause: PauseOption = 1.5,
+    speed: SpeedOption = SPEED,
+    width: WidthOption = WIDTH,
+    pause: PauseOption = PAUSE_S,
     loop: LoopOption = False,
     gif: Annotated[bool, typer.Option("--gif", help="Write a GIF instead of an mp4 (or of a WebP).")] = False,
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -28,25 +28,24 @@ def crossvalidate(
     patients than nnU-Net's, which chooses neither, and its test patients choose nothing. The runs are where
     ``lungseg train --set fold=…`` has them: finished ones are used, interrupted ones go on.
     """
-    folds, problems = {}, []
+    folds, problems = [], []
     for fold in range(FOLDS):
         chosen = replace(recipe, fold=fold)
         run = run_dir(data, chosen)
         split, stacks, faults = open_split(data, chosen)
-        problems += [fault for fault in faults if fault not in problems]
         loaders = loader_workers(device) if workers is None else workers
         train(LungDataModule(stacks["train"], stacks["validation"], chosen, loaders), split, run, device, progress)
-        folds[fold] = evaluate_run(run, data, pick_device(device), progress)
-    evaluation = pooled(folds.values())
-    return replace(evaluation, problems=problems + [line for line in evaluation.problems if line not in problems])
+        folds.append(evaluate_run(run, data, pick_device(device), progress))
+        problems += faults + folds[-1].problems
+    # each fold prepares all patients, so that what is wrong with one is said five times
+    return replace(pooled(folds), problems=list(dict.fromkeys(problems)))
 
 
-def pooled(folds: Iterable[Evaluation]) -> Evaluation:
+def pooled(folds: Sequence[Evaluation]) -> Evaluation:
     """Put the evaluations of folds 0, 1, … into one: every patient once, and the ``fold`` that tested it.
 
     The five networks are five trainings, so the mean over all patients is the recipe's and none of the networks'.
     """
-    folds = list(folds)
     table = pd.concat(fold.table.assign(fold=number) for number, fold in enumerate(folds)).sort_index()
     lesions = pd.concat([fold.lesions for fold in folds], ignore_index=True)
     return Evaluation(table, lesions, [line for fold in folds for line in fold.problems])

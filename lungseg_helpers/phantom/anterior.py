@@ -17,6 +17,9 @@ THYMUS_TISSUE = {0: 0.1, 1: 0.35, 2: 0.6, 3: 0.95}
 
 TISSUE_HU = 45.0
 
+GOITRE = 0.04
+"""Share of patients whose thyroid reaches down behind the manubrium; the course's own."""
+
 
 def anterior_widths(rng: np.random.Generator) -> tuple[float, float]:
     """Width of the fat behind the breast bone, as a multiple of a thin chest's, and its shift in mm to a side."""
@@ -32,7 +35,7 @@ def paint_anterior(canvas: Canvas, patient: Patient, distance: np.ndarray, rng: 
     _paint_veins(canvas, patient, distance, rng)
     _paint_cartilages(canvas, patient, distance, rng)
     _paint_nodes(canvas, patient, rng)
-    if rng.random() < 0.04:
+    if rng.random() < GOITRE:
         _paint_goitre(canvas, patient, distance, rng)
     for side in (-1, 1):
         # internal mammary artery and vein, beside the breast bone from top to bottom

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..scans.masks import components, mask_box
+from ..scans.masks import mask_box, ranked_components
 from ..scans.orientation import oriented, oriented_affine, oriented_spacing
 from ..scans.places import find_chest
 from ..scans.scan import Scan
@@ -43,20 +43,19 @@ def component_table(scan: Scan, mask: np.ndarray, probabilities: np.ndarray) -> 
       begins. Empty, empty and NaN where no lung is found.
     """
     box = mask_box(mask)
-    labels, count = components(mask[box])
+    labels, count = ranked_components(mask[box])
     if not count:
         return pd.DataFrame(columns=list(DECIMALS))
     spacing, ct = oriented_spacing(scan.affine), oriented(scan.voxels, scan.affine)
     places, numbers = np.argwhere(labels) + [side.start for side in box], labels[labels > 0]
     to_mm, chest = oriented_affine(scan.affine, scan.voxels.shape), find_chest(ct, spacing)
     rows = []
-    # equal volumes: the lower one first, as they were numbered
-    for number in np.argsort(-np.bincount(numbers)[1:], kind="stable") + 1:
+    for number in range(1, count + 1):
         mine = numbers == number
         voxels, likely = places[mine], probabilities[mine]
         centre = voxels.mean(axis=0)
         row = {
-            "component": len(rows) + 1,
+            "component": number,
             "ml": len(voxels) * float(np.prod(spacing)) / 1000,
             "mean_probability": float(likely.mean(dtype=np.float64)),
             "highest_probability": float(likely.max()),

@@ -35,6 +35,17 @@ def components(mask: np.ndarray) -> tuple[np.ndarray, int]:
     return labels, count
 
 
+def ranked_components(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number the components of a 3-D mask as :func:`components` does, but the largest first; of equal ones the lower.
+
+    The tables and films of predictions count in this order.
+    """
+    labels, count = components(mask)
+    ranks = np.zeros(count + 1, labels.dtype)
+    ranks[1 + np.argsort(-np.bincount(labels.ravel(), minlength=count + 1)[1:], kind="stable")] = range(1, count + 1)
+    return ranks[labels], count
+
+
 def fill_holes(planes: np.ndarray) -> np.ndarray:
     """Fill what is enclosed in each plane: bool (slice, row, column), holes of 4-connected pixels.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -50,15 +50,16 @@ class MovingAverage(WeightAveraging):
 
 
 class Clock(pl.Callback):
-    """When each step ended, in seconds, with its work on a GPU: to measure a rate with."""
+    """When each step ended, in seconds by ``now``, with its work on a GPU: to measure a rate with."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self.now = now
         self.ends: list[float] = []
 
     def on_train_batch_end(self, *_: object) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self.ends.append(time.perf_counter())
+        self.ends.append(self.now())
 
 
 class ProgressBar(pl.Callback):

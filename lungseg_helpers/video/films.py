@@ -22,7 +22,7 @@ from ..scans.checking import label_on_grid
 from ..scans.orientation import oriented
 from ..scans.scan import Scan, read_scan
 from ..scans.view import View, open_view
-from ..video import PLANES, RANGES
+from ..video import PAUSE_S, PLANES, RANGES, SPEED, WIDTH
 from .camera import FilmCamera
 from .developing import close_up, develop
 from .findings import add_findings, table_beside
@@ -50,9 +50,9 @@ class FilmStyle:
 
     window: str = "lung"
     slab_mm: float = 0.0
-    frames_per_second: float = 10
-    width: int = 960
-    pause_s: float = 1.5
+    frames_per_second: float = SPEED
+    width: int = WIDTH
+    pause_s: float = PAUSE_S
 
     def __post_init__(self) -> None:
         if self.window not in WINDOWS:

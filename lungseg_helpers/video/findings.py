@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ..errors import ScanError
 from ..prediction import COMPONENTS, MASK
 from ..prediction.components import caption, read_components
-from ..scans.masks import components
+from ..scans.masks import ranked_components
 from ..scans.view import View
 
 
@@ -20,13 +19,9 @@ def add_findings(view: View, table: pd.DataFrame, name: str = "prediction") -> d
     ``table`` is of this mask, see :func:`~lungseg_helpers.prediction.components.component_table`: the largest is 1.
     Raises :class:`ScanError`, which calls the mask ``name``, where it has another number of components.
     """
-    labels, count = components(view.masks["prediction"])
+    view.masks["findings"], count = ranked_components(view.masks["prediction"])
     if len(table) != count:
         raise ScanError(f"{name}: has {count} components and the table beside it {len(table)}; predict again")
-    numbers = np.zeros(count + 1, labels.dtype)
-    # equal volumes: the lower one first, as in the table
-    numbers[1 + np.argsort(-np.bincount(labels.ravel(), minlength=count + 1)[1:], kind="stable")] = range(1, count + 1)
-    view.masks["findings"] = numbers[labels]
     return {int(row["component"]): caption(row) for row in table.to_dict("records")}
 
 
