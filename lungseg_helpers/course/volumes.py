@@ -29,6 +29,9 @@ REACH, FARTHEST_MM = 1.25, 12.0
 """A thing is looked at within so many diameters of its disc, where a tube is 2.5 times as long as wide: farther away a
 vessel branches, and a nodule may touch the chest wall."""
 
+CLEAR_HU = -200
+"""A disc whose middle is darker is a thing's blurred end."""
+
 
 @dataclass(frozen=True)
 class Disc:
@@ -113,20 +116,20 @@ def pair(view: View) -> tuple[Disc, Disc]:
     """Return two discs of one slice: a tumour's (by the mask ``truth``) and the vessel's that is to be compared.
 
     Of all slices that show tumour that one is taken in which the tumour is a disc in lung, if there is any, and the
-    vessel longest and most alike in size. Raises :class:`ValueError` where no such slice shows another disc.
+    vessel longest, roundest and most alike in size. Raises :class:`ValueError` where no such slice shows another disc.
     """
     truth, spacing = view.masks["truth"] > 0, view.spacing
     best: tuple[bool, float, Disc, Disc] | None = None
     for index in np.flatnonzero(truth.any(axis=(1, 2))):
         found = discs(view.ct, spacing, index)
-        clear = next((disc for disc in found if truth[disc.centre]), None)
+        clear = next((disc for disc in found if truth[disc.centre] and view.ct[disc.centre] > CLEAR_HU), None)
         tumour = clear or _cut(truth[index], index, spacing)
         for disc in found:
-            if truth[disc.centre]:
+            if truth[disc.centre] or view.ct[disc.centre] < CLEAR_HU:
                 continue
             lengths = spread(thing_around(view.ct, spacing, disc) * spacing, spacing)
             small, large = sorted((disc.diameter, tumour.diameter))
-            worth = (lengths[0] / lengths[1] - 1) * small / large
+            worth = (lengths[0] / lengths[1] - 1) * small / large / disc.stretched
             if best is None or (clear is not None, worth) > best[:2]:
                 best = clear is not None, worth, tumour, disc
     if best is None:
