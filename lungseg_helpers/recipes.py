@@ -67,9 +67,9 @@ BASELINE = Recipe(
 RECIPES: dict[str, Recipe] = {
     "course": Recipe(),
     "volume": Recipe(
-        name="volume", dims=3, pixel_mm=1.5, slice_mm=2.0, frame=(128, 160, 160), patch=(96, 128, 128),
+        name="volume", dims=3, pixel_mm=2.5, slice_mm=2.5, frame=(160, 128, 160), patch=(64, 96, 96), stem=2,
         context_mm=(0.0,), augmentation=replace(Augmentation(), context_stretch=(0.9, 1.1)),
-        widths=(32, 64, 128, 256, 320), batch_size=2, slices_per_epoch=500, epochs=120,
+        widths=(32, 64, 128, 192), slices_per_epoch=8000,
     ),
     # luissm01/lung-tumor-segmentation
     "windowed": replace(
@@ -126,12 +126,9 @@ _LAPTOP = {
         "epochs": 4,
     },
     "volume": {
-        "pixel_mm": 2.5,
-        "slice_mm": 2.5,
-        "frame": (160, 128, 160),
         "patch": (48, 64, 64),
-        "stem": 2,
         "widths": (24, 48, 96, 192),
+        "batch_size": 2,
         "slices_per_epoch": 600,
         "epochs": 4,
     },
