@@ -91,6 +91,13 @@ def test_an_executed_copy_is_found_done_until_something_changes(tmp_path, monkey
     notebook.cells[0].source += "\nprint(1)"
     nbformat.write(notebook, path)
     assert not execute.is_done(path, out)
+    execute.execute(path, out)
+    weights = tmp_path / "data" / "weights" / "course.ckpt"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"others")
+    assert execute.is_done(path, out)
+    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    assert not execute.is_done(path, out), "other weights, another result"
     out.write_text(out.read_text()[:200])
     assert not execute.is_done(path, out)
 

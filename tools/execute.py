@@ -36,12 +36,13 @@ def numbered() -> list[Path]:
 
 
 def made_from(path: Path) -> str:
-    """Return a digest of what an executed copy follows from: the notebook's cells, the package, lock and settings."""
+    """Return a digest of what an executed copy follows from: its cells, the package, weights, tables and settings."""
     total = hashlib.sha256()
     for cell in nbformat.read(path, as_version=4).cells:
         total.update(cell.source.encode())
-    for file in [*sorted((ROOT / "lungseg_helpers").rglob("*.py")), ROOT / "requirements.lock"]:
-        total.update(file.read_bytes())
+    for pattern in ("lungseg_helpers/**/*.py", "requirements.lock", "data/weights/*.ckpt", "benchmarks/*.csv"):
+        for file in sorted(ROOT.glob(pattern)):
+            total.update(file.read_bytes())
     settings = {key: value for key, value in os.environ.items() if key.startswith("LUNGSEG_")}
     total.update(repr(sorted(settings.items())).encode())
     return total.hexdigest()

@@ -74,7 +74,7 @@ LICENCES = """\
 
 - Test scans and tumour masks of PyRadiomics 3.0.1, in a repository under the BSD 3-Clause licence,
   copyright 2017 Harvard Medical School. Where the scans come from is not documented there, so use
-  them to learn and to test, and do not pass them on.
+  them to learn and to test, and do not pass the scans on. The course's figures show single slices of them.
 - Cite: van Griethuysen JJM, Fedorov A, Parmar C, et al. Computational radiomics system to decode the
   radiographic phenotype. Cancer Research 2017; 77(21): e104-e107.
 - Changes: written as NIfTI instead of NRRD, the masks as uint8; voxels and geometry are the same.
