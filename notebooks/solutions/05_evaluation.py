@@ -23,10 +23,10 @@ def patient_dice(truth, predicted):
 
 def count_found(labels, pieces):
     found = 0
-    for number in set(np.unique(labels)) - {0}:
+    for number in np.unique(labels[labels > 0]):
         lesion = labels == number
         drawn = np.zeros(lesion.shape, bool)
-        for other in set(np.unique(pieces[lesion])) - {0}:
+        for other in np.unique(pieces[lesion & (pieces > 0)]):
             piece = pieces == other
             if (piece & lesion).sum() / piece.sum() >= 0.1:
                 drawn |= piece

@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from lungseg_helpers.cli import main
+from lungseg_helpers.dataset.split import fold_patients
 from lungseg_helpers.evaluation.crossvalidation import crossvalidate
-from lungseg_helpers.paths import run_dir
+from lungseg_helpers.evaluation.scores import COLUMNS
+from lungseg_helpers.paths import ROOT, run_dir
+from lungseg_helpers.phantom import PHANTOMS
 from lungseg_helpers.training.weights import load_weights
 
 
@@ -41,3 +45,12 @@ def test_too_few_patients_for_five_folds_are_one_line(root, capsys, tmp_path, mo
     with pytest.raises(SystemExit):
         main()
     assert "4 labelled patients; bring 5 or more for 5 folds" in capsys.readouterr().err
+
+
+def test_the_committed_table_has_every_phantom_once_in_its_fold():
+    table = pd.read_csv(ROOT / "benchmarks" / "crossvalidation.csv", index_col="case")
+    assert list(table.columns) == [*COLUMNS, "fold"]
+    assert list(table.index) == [f"lung_{number:03d}" for number in range(1, PHANTOMS + 1)]
+    folds = fold_patients(list(table.index))
+    assert {case: fold for fold, part in enumerate(folds) for case in part} == table["fold"].to_dict()
+    assert table["dice"].between(0, 1).all() and table.groupby("fold")["dice"].mean().nunique() == len(folds)
