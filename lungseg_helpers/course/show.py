@@ -43,10 +43,28 @@ def show_figure(alt: str, figure: Figure | None = None) -> None:
     ``alt`` says in words what is to be seen, for those who cannot see it: it stands in the output's metadata, as
     Jupyter's format has it. The picture is :func:`~lungseg_helpers.course.pictures.small_png`'s.
     """
-    figure = figure or plt.gcf()
+    display(_picture(figure or plt.gcf()), metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def _picture(figure: Figure) -> dict[str, str]:
+    """Return a figure as a notebook's output holds it, and close it."""
     picture = {"image/png": base64.b64encode(small_png(figure)).decode(), "text/plain": repr(figure)}
-    display(picture, metadata={"image/png": {"alt": alt}}, raw=True)
     plt.close(figure)
+    return picture
+
+
+def show_sliders(draw: Callable[..., Any], alt: str, **sliders: Any) -> None:
+    """Display ipywidgets' ``sliders``, and below them the figure that ``draw`` makes of their values by name.
+
+    The figure of their first values is kept beside them, with its ``alt`` (see :func:`show_figure`): a viewer shows it
+    where no widget may run, as on GitHub, or in JupyterLab as long as a notebook is not trusted.
+    """
+    from ipywidgets import interactive  # takes a moment to import, and most notebooks show no slider
+
+    draw(**{name: slider.value for name, slider in sliders.items()})
+    picture = _picture(plt.gcf())
+    widget = interactive(draw, **sliders)._repr_mimebundle_()
+    display(widget | picture, metadata={"image/png": {"alt": alt}}, raw=True)
 
 
 def show_film(path: Path, alt: str, width: int = 720) -> None:

@@ -9,16 +9,25 @@ from lungseg_helpers.paths import ROOT
 GLOSSARY = ROOT / "notebooks" / "glossary.md"
 
 
+def headings() -> list[str]:
+    """Return the terms in order."""
+    return re.findall(r"^### (.+)$", GLOSSARY.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def anchors() -> list[str]:
-    """Return the anchors of the terms in order, as Jupyter and GitHub make them of headings."""
-    names = re.findall(r"^### (.+)$", GLOSSARY.read_text(encoding="utf-8"), re.MULTILINE)
-    return [re.sub(r"[^\w. -]", "", name.lower()).replace(" ", "-") for name in names]
+    """Return the anchors of the terms in order, as JupyterLab makes them of headings: it changes spaces alone."""
+    return [name.replace(" ", "-") for name in headings()]
+
+
+def test_a_term_has_the_same_anchor_in_jupyterlab_and_on_github():
+    # GitHub also writes small letters and drops all but letters, digits, _ and -
+    assert anchors() == [re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-") for name in headings()]
 
 
 def test_terms_are_sorted_and_each_is_there_once():
     terms = anchors()
     assert len(terms) == len(set(terms)) > 40
-    assert terms == sorted(terms, key=lambda term: term.replace(".", "").replace("-", " "))
+    assert terms == sorted(terms, key=lambda term: term.replace("-", " "))
 
 
 def test_every_link_to_the_glossary_has_its_term():
@@ -32,7 +41,7 @@ def test_every_link_to_the_glossary_has_its_term():
 
 def test_a_term_is_explained_and_general_ones_have_their_counterpart():
     parts = GLOSSARY.read_text(encoding="utf-8").split("\n### ")[1:]
-    terms = {name.lower(): text for name, _, text in (part.partition("\n") for part in parts)}
+    terms = {name: text for name, _, text in (part.partition("\n") for part in parts)}
     assert all(len(text.split()) > 5 for text in terms.values())
     general = "ct slice voxel spacing hu window affine orientation mask lesion nodule case patient segmentation dice"
     for name in [*general.split(), "partial volume", "ground truth", "label"]:

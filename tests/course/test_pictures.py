@@ -5,6 +5,7 @@ import io
 
 import matplotlib.pyplot as plt
 import numpy as np
+from ipywidgets import IntSlider
 from PIL import Image
 
 from lungseg_helpers.course import show
@@ -40,6 +41,22 @@ def test_a_shown_figure_carries_its_words_and_is_closed(monkeypatch):
     assert metadata["image/png"]["alt"] == "Noise with a small square."
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).format == "PNG"
     assert data["text/plain"] == repr(figure) and not plt.fignum_exists(figure.number)
+
+
+def test_sliders_have_a_picture_for_viewers_that_run_no_widget(monkeypatch):
+    shown, drawn = [], []
+    monkeypatch.setattr(show, "display", lambda data, metadata, raw: shown.append((data, metadata)))
+
+    def draw(size):
+        drawn.append(size)
+        plt.figure(figsize=(size, 1))
+
+    show.show_sliders(draw, "An empty picture.", size=IntSlider(2, 1, 3))
+    ((data, metadata),) = shown
+    assert "application/vnd.jupyter.widget-view+json" in data and metadata["image/png"]["alt"] == "An empty picture."
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).format == "PNG"
+    assert set(drawn) == {2}
+    plt.close("all")
 
 
 def test_a_film_is_named_from_where_the_notebook_runs_and_told_in_words(monkeypatch, tmp_path):
