@@ -34,7 +34,9 @@ def show_source(*things: Callable[..., Any]) -> None:
 def show_table(table: pd.DataFrame, digits: int = 2) -> None:
     """Display a table with numbers rounded for reading."""
     # A Styler's own id is random, so a notebook's output would differ from run to run.
-    display(table.style.set_uuid("table").format(precision=digits, na_rep="–"))
+    # Names of the axes would be a second, nearly empty row of headings.
+    plain = table.rename_axis(index=None, columns=None)
+    display(plain.style.set_uuid("table").format(precision=digits, na_rep="–"))
 
 
 def show_figure(alt: str, figure: Figure | None = None) -> None:
@@ -75,7 +77,8 @@ def show_film(path: Path, alt: str, width: int = 720) -> None:
     """
     address = quote(Path(os.path.relpath(path)).as_posix())
     words = html.escape(alt)
-    player = f'<video src="{address}" width="{width}" controls loop muted preload="metadata" title="{words}">'
+    size = f'width="{width}" style="max-width: 100%"'
+    player = f'<video src="{address}" {size} controls loop muted preload="metadata" title="{words}">'
     display({"text/html": f"{player}{words}</video>", "text/plain": f"film: {alt}"}, raw=True)
 
 

@@ -12,10 +12,10 @@ def bootstrap_interval(values: Sequence[float], draws: int = 2000, seed: int = 0
     """Return the 95 % interval of the mean of ``values``, one a patient: how it would vary with other patients.
 
     Percentile bootstrap (Efron and Tibshirani, 1993) by SciPy. NaN values are left out; the
-    interval is NaN where fewer than two remain.
+    interval is NaN where fewer than two remain. The order of the values makes no difference.
     """
     known = np.asarray(values, float)
-    known = known[np.isfinite(known)]
+    known = np.sort(known[np.isfinite(known)])
     if len(known) < 2:
         return float("nan"), float("nan")
     interval = stats.bootstrap(
