@@ -12,13 +12,14 @@ from torch import Tensor
 
 
 def soft_dice(answer: Callable) -> str | None:
-    """04: Dice of probabilities with a mask, pooled over all pixels, with 1 added above and below."""
+    """04: Dice of probabilities with shares of tumour, pooled over all pixels, with 1 added above and below."""
     draws = torch.Generator().manual_seed(4)
     for shape in ((2, 1, 3, 5), (3, 1, 4, 4), (1, 1, 6, 2)):
         # not even, so that neither recall nor precision is near Dice by chance
         probability = torch.rand(shape, generator=draws) ** 2
         target = (torch.rand(shape, generator=draws) < 0.4).float()
         target[:, :, 0, 0], target[0, :, -1] = 1, 0
+        target[:, :, -1, -1] = 0.3  # a tumour's edge: where all are 0 or 1, other overlaps give the same
         probability.requires_grad_()
         given = answer(probability, target)
         if not isinstance(given, Tensor) or given.shape != ():
@@ -34,12 +35,15 @@ def soft_dice(answer: Callable) -> str | None:
 
 
 def _dice_mistake(given: Tensor, p: Tensor, t: Tensor) -> str | None:
-    """A hint where ``given`` is not the soft Dice of probabilities ``p`` with a mask ``t``, each (N, 1, H, W)."""
+    """A hint where ``given`` is not the soft Dice of probabilities ``p`` with shares ``t``, each (N, 1, H, W)."""
+
+    sums = p.sum() + t.sum()
 
     def dice(p: Tensor, t: Tensor, one: float = 1.0, twice: float = 2.0) -> Tensor:
         return (twice * (p * t).sum() + one) / (p.sum() + t.sum() + one)
 
     overlap, hard = (p * t).sum(), (p > 0.5).float()
+    others = [torch.minimum(p, t).sum(), p[t == 1].sum(), p[t > 0].sum(), p[t > 0.5].sum()]
     if torch.isclose(given, dice(p, t), rtol=1e-4):
         return None
     mistakes = {
@@ -65,7 +69,10 @@ def _dice_mistake(given: Tensor, p: Tensor, t: Tensor) -> str | None:
             torch.stack([dice(*pair) for pair in zip(p, t, strict=True)]).mean(),
         ],
         "The sums are of the values themselves, not of their squares.": [
-            (2 * overlap + 1) / ((p * p).sum() + (t * t).sum() + 1),
+            (2 * overlap + 1) / ((p * p).sum() + each.sum() + 1) for each in (t, t * t)
+        ],
+        "The overlap is the product, summed: a pixel may be tumour by a share.": [
+            (2 * other + 1) / (sums + 1) for other in others
         ],
     }  # fmt: skip
     for hint, values in mistakes.items():
@@ -93,6 +100,9 @@ def rate_factor(answer: Callable) -> str | None:
                 return f"The cosine begins after the warm-up: count its steps from there. ({asked})"
             if math.isclose(given, math.cos(math.pi * rest), abs_tol=1e-6):
                 return f"A rate below 0 would climb the loss: lift and halve the cosine, 0.5 · (1 + cos). ({asked})"
+            sooner = (step - warm_up) / (steps - 1 - warm_up)
+            if math.isclose(given, 0.5 * (1 + math.cos(math.pi * sooner)), abs_tol=1e-6):
+                return f"0 comes one step after the last: r = (step - warm_up) / (steps - warm_up). ({asked})"
             if math.isclose(given, 1 - rest, abs_tol=1e-6):
                 return f"That falls in a straight line; half a cosine is asked for. ({asked})"
             return f"It should be {right:.3f}; yours gives {given:.3f}. ({asked})"
