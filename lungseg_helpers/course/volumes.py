@@ -26,8 +26,9 @@ RING_MM, RING_HU = 4.0, -600
 """A disc is surrounded by lung: within so many mm around it, the mean lies below so many HU."""
 
 REACH, FARTHEST_MM = 1.25, 12.0
-"""A thing is looked at within so many diameters of its disc, where a tube is 2.5 times as long as wide: farther away a
-vessel branches, and a nodule may touch the chest wall."""
+"""A thing is looked at within so many diameters of its disc, and so many mm at most: farther away a vessel branches,
+and a nodule may touch the chest wall. There a thin tube is 2.5 to 3 times as long as wide; one that is wider than
+about 10 mm is cut short, and looks rounder than it is."""
 
 CLEAR_HU = -200
 """A disc whose middle is darker is a thing's blurred end."""
@@ -91,7 +92,8 @@ def discs(
 def thing_around(ct: np.ndarray, spacing: Sequence[float], disc: Disc) -> np.ndarray:
     """Return the voxels (n, 3) of the bright thing that a disc is a cut of, as indices into ``ct``.
 
-    They are connected by faces, above :data:`BRIGHT_HU`, and within :data:`REACH` diameters of the disc's middle.
+    They are connected by faces, above :data:`BRIGHT_HU`, and within :data:`REACH` diameters of the disc's middle,
+    and :data:`FARTHEST_MM` at most.
     """
     radius = min(REACH * disc.diameter, FARTHEST_MM)
     box = tuple(

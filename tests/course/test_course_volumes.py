@@ -34,6 +34,16 @@ def test_both_are_discs_in_a_slice_and_only_one_is_long(view):
     assert ball[0] == pytest.approx(6 / np.sqrt(5), rel=0.1), "the spread of a ball along any axis"
 
 
+@pytest.mark.parametrize(("width", "least", "most"), [(6, 2.5, 3.2), (10, 2.3, 3), (15, 1.4, 2), (20, 1, 1.4)])
+def test_a_thin_tube_is_long_and_a_wide_one_is_cut_short(width, least, most):
+    rows, columns = np.indices((80, 80)) - 40
+    inside = np.hypot(rows, columns) <= width / 2
+    ct = np.broadcast_to(np.where(inside, 30, -850).astype(np.int16), (60, 80, 80))
+    (disc,) = discs(ct, (1, 1, 1), 30)
+    long, middle, _ = spread(thing_around(ct, (1, 1, 1), disc), (1, 1, 1))
+    assert least < long / middle < most
+
+
 def test_what_is_no_disc_in_lung_is_left_out(view):
     view.ct[:, 28:33] = 30  # a wall through both
     assert discs(view.ct, SPACING, 20) == []
