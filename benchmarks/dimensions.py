@@ -14,13 +14,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
-import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +41,7 @@ from lungseg_helpers.training.run import train
 from lungseg_helpers.training.weights import load_weights
 from lungseg_helpers.writing import written_whole
 
+from .fresh import alone, high_water_mb
 from .recipes import budget
 from .table import Row
 
@@ -87,17 +84,11 @@ def rates(folder: Path) -> dict[str, float]:
     return json.loads(note.read_text())
 
 
-def alone(work: Callable[..., Any], *given: Any) -> Any:
-    """Return what ``work`` returns in a process of its own, whose peak memory is its own."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, *given).result()
-
-
 def trained(recipe: Recipe, run: Path) -> tuple[Path, float]:
     """Train a recipe, loading in the same process: the weights, and the peak GB with validation."""
     split, stacks, _ = open_split(None, recipe, 1)
     data = LungDataModule(stacks["train"], stacks["validation"], recipe)
-    return train(data, split, run, progress=False), _peak_gb()
+    return train(data, split, run, progress=False), high_water_mb() / 1024
 
 
 def scored(weights: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], float]:
@@ -119,7 +110,7 @@ def scored(weights: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], 
         predicted, truth = (oriented(voxels, label.affine) > 0 for voxels in (found.mask, label.voxels))
         masks |= {id: np.packbits(predicted), f"truth/{id}": np.packbits(truth)}
         masks |= {f"shape/{id}": np.array(truth.shape), f"spacing/{id}": np.array(oriented_spacing(label.affine))}
-    return rows, masks, _peak_gb()
+    return rows, masks, high_water_mb() / 1024
 
 
 def measure(name: str, recipe: Recipe, seconds: float, rate: float, folder: Path) -> pd.DataFrame:
@@ -186,7 +177,3 @@ def figures(table: pd.DataFrame) -> list[Row]:
         note = f"95 % interval {low:.2f} to {high:.2f}, paired by patient"
         found.append(Row(f"dimensions: {other}, more than {one}", mean, "Dice", note=note))
     return found
-
-
-def _peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -7,13 +7,10 @@ resized back. The two ways' masks are compared voxel by voxel.
 
 from __future__ import annotations
 
-import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -45,6 +42,7 @@ from lungseg_helpers.video.films import shoot, turn
 from lungseg_helpers.video.layout import DPI, FULL
 from lungseg_helpers.video.overlay import PREDICTION, TRUTH, draw_slice
 
+from .fresh import alone, high_water_mb
 from .table import Row
 
 plt.rcParams["animation.ffmpeg_path"] = imageio_ffmpeg.get_ffmpeg_exe()
@@ -159,7 +157,7 @@ def peak_gb(path: Path) -> float:
     ((_, result),) = predict_cases(network, recipe, [Case("long", path)], path.parent, probability=True)
     if isinstance(result, Exception):
         raise result
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return high_water_mb() / 1024
 
 
 def memory(case: Case) -> list[Row]:
@@ -174,8 +172,7 @@ def memory(case: Case) -> list[Row]:
         nib.save(nib.Nifti1Image(voxels[..., index], affine), path)
         shape = (*voxels.shape[:2], LONG)
         del voxels
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-            found = fresh.submit(peak_gb, path).result()
+        found = alone(peak_gb, path)
     note = f"{shape}, all of the process"
     return [Row("predict, peak memory of a long scan", found, "GB", target="under 3", note=note)]
 

@@ -9,7 +9,6 @@ processes. ``scaling.png`` draws the time over the number of patients for one an
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 import statistics
 import tempfile
@@ -31,6 +30,7 @@ from lungseg_helpers.recipes import get_recipe
 from lungseg_helpers.scans.case import Case
 from lungseg_helpers.sources.datasets import fetch_real, find_cases
 
+from .fresh import alone, high_water_mb
 from .plain_way import PlainDataset, plain_loader, prepare_plainly
 from .table import Row, seconds
 from .throughput import inflate
@@ -84,25 +84,13 @@ def _inflate_and_write_one(case: Case, stacks: Path, out: Path) -> None:
 
 def peak_mb(work: Callable[..., object], *arguments: object) -> float:
     """Return the peak memory in MB of a fresh process that runs ``work``, less what importing takes."""
-    context = multiprocessing.get_context("spawn")
-    figures = context.Queue()
-    process = context.Process(target=_measure_memory, args=(figures, work, arguments))
-    process.start()
-    found = figures.get()
-    process.join()
-    return found
+    return alone(_memory_taken, work, arguments)
 
 
-def _measure_memory(figures: multiprocessing.Queue, work: Callable[..., object], arguments: tuple) -> None:
-    before = _high_water_mb()
+def _memory_taken(work: Callable[..., object], arguments: tuple) -> float:
+    before = high_water_mb()
     work(*arguments)
-    figures.put(_high_water_mb() - before)
-
-
-def _high_water_mb() -> float:
-    """Peak memory of this process so far, from Linux: getrusage would count what its parent held before it began."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
+    return high_water_mb() - before
 
 
 def bytes_in(folder: Path) -> int:

@@ -11,12 +11,9 @@ with a GPU the ``gpu`` profile is measured there, otherwise the ``laptop`` profi
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import imgaug.augmenters as iaa
@@ -47,6 +44,7 @@ from lungseg_helpers.training.run import build_trainer
 from lungseg_helpers.training.segmenter import LungSegmenter
 from lungseg_helpers.unet import build_unet
 
+from .fresh import alone, high_water_mb
 from .preprocessing import AS_PLAIN
 from .table import Row
 
@@ -144,7 +142,7 @@ def memory_rate(recipe: Recipe, stacks: list[Path], folder: Path) -> tuple[float
 
 def _figures(clock: Clock, recipe: Recipe) -> tuple[float, float, float]:
     taken = clock.ends[-1] - clock.ends[WARM_UP - 1]
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    host = high_water_mb()
     gpu = torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else 0.0
     return (len(clock.ends) - WARM_UP) * recipe.batch_size / taken, host, gpu
 
@@ -157,8 +155,7 @@ def measured(recipe: Recipe, stacks: list[Path], folder: Path, precision: str | 
     os.environ |= {"LUNGSEG_PRECISION": precision} if precision else {}
     for _ in range(ROUNDS):
         for side in sides:
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-                found[side.__name__].append(fresh.submit(side, recipe, stacks, folder).result())
+            found[side.__name__].append(alone(side, recipe, stacks, folder))
     os.environ.pop("LUNGSEG_PRECISION", None)
     os.environ |= {"LUNGSEG_PRECISION": before} if before else {}
     return [[statistics.median(column) for column in zip(*each, strict=True)] for each in found.values()]

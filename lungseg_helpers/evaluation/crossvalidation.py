@@ -28,17 +28,16 @@ def crossvalidate(
     patients than nnU-Net's, which chooses neither, and its test patients choose nothing. The runs are where
     ``lungseg train --set fold=…`` has them: finished ones are used, interrupted ones go on.
     """
-    folds, problems = [], []
+    folds = []
     for fold in range(FOLDS):
         chosen = replace(recipe, fold=fold)
         run = run_dir(data, chosen)
         split, stacks, faults = open_split(data, chosen)
         loaders = loader_workers(device) if workers is None else workers
         train(LungDataModule(stacks["train"], stacks["validation"], chosen, loaders), split, run, device, progress)
-        folds.append(evaluate_run(run, data, pick_device(device), progress))
-        problems += faults + folds[-1].problems
-    # each fold prepares all patients, so that what is wrong with one is said five times
-    return replace(pooled(folds), problems=list(dict.fromkeys(problems)))
+        tested = evaluate_run(run, data, pick_device(device), progress)
+        folds.append(replace(tested, problems=faults + tested.problems))
+    return pooled(folds)
 
 
 def pooled(folds: Sequence[Evaluation]) -> Evaluation:
@@ -48,4 +47,5 @@ def pooled(folds: Sequence[Evaluation]) -> Evaluation:
     """
     table = pd.concat(fold.table.assign(fold=number) for number, fold in enumerate(folds)).sort_index()
     lesions = pd.concat([fold.lesions for fold in folds], ignore_index=True)
-    return Evaluation(table, lesions, [line for fold in folds for line in fold.problems])
+    # each fold prepares all patients, so that what is wrong with one is said five times
+    return Evaluation(table, lesions, list(dict.fromkeys(line for fold in folds for line in fold.problems)))

@@ -44,7 +44,7 @@ def two_dice_bce_loss(logits: Tensor, target: Tensor) -> Tensor:
     tumour-free patches, where the other half punishes what is found falsely.
     """
     probability = logits.float().sigmoid()
-    overlap, predicted, size = ((part.flatten(1).sum(dim=1)) for part in (probability * target, probability, target))
+    overlap, predicted, size = (part.flatten(1).sum(dim=1) for part in (probability * target, probability, target))
     dice = (2 * overlap + 1) / (predicted + size + 1)
     # a mean over no patch would be 0/0
     patches = ((1 - dice) * (size > 0)).sum() / (size > 0).sum().clamp(min=1)
