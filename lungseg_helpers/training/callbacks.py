@@ -23,8 +23,8 @@ AVERAGED_EVERY = 5
 AVERAGING = 0.975
 """What is validated and kept is a moving average of the weights, over about the last 5 / (1 - 0.975) = 200 steps."""
 
-PANEL_COLOURS = {"ct": "bone", "truth": "autumn", "prediction": "hot"}
-"""matplotlib's colour maps of the three panels that are logged, as the ``lungnet`` project logs them."""
+PANEL_COLOURS = {"ct": "gray", "truth": "gray", "prediction": "hot"}
+"""matplotlib's colour maps of the three panels that are logged."""
 
 
 def moving_average(averaged: Tensor, current: Tensor, updates: Tensor) -> Tensor:
