@@ -17,7 +17,7 @@ from .errors import RecipeError
 from .hounsfield import AIR_HU, Intensity
 from .recipe_rules import AUGMENTATION_RULES, RECIPE_RULES, broken, changed
 
-ADDED = ("fold", "dims", "slice_mm", "stem")
+ADDED = ("fold", "dims", "slice_mm", "stem", "consistency")
 """Settings that came later. Where they are as they used to be, they leave a recipe's digest as it was, so that the
 runs of earlier versions are found."""
 
@@ -92,7 +92,8 @@ class Recipe:
     takes whole frames where it is None; everything else sees whole slices. ``stem`` is the side of the blocks of pixels
     that the network works on: 1, or 2 for a quarter of the work in two dimensions and an eighth in three. ``norm``,
     ``upsampling`` and ``initialisation`` are names of :mod:`~lungseg_helpers.unet`, ``loss`` one of
-    :mod:`~lungseg_helpers.training.losses`. ``batch_size`` is for one device. The learning rate's ``schedule``
+    :mod:`~lungseg_helpers.training.losses`. ``consistency`` is how much a mean teacher's answer to unlabelled scans
+    counts beside it, once it is grown up. ``batch_size`` is for one device. The learning rate's ``schedule``
     is ``"cosine"`` (with warm-up) or ``"constant"``; training stops early once the validation Dice
     has not risen for ``patience`` epochs (0: never), and keeps the ``keep_best`` best checkpoints.
 
@@ -146,6 +147,7 @@ class Recipe:
     loss: str = "dice_bce"
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4
+    consistency: float = 100.0
     batch_size: int = 16
     slices_per_epoch: int = 4000
     epochs: int = 60

@@ -116,6 +116,7 @@ RECIPE_RULES: dict[str, Rule] = {
     "loss": one_of("bce", "dice", "dice_bce", "dice_focal", "two_dice_bce"),
     "learning_rate": number(0, open_low=True),
     "weight_decay": number(0),
+    "consistency": number(0),
     "batch_size": whole(1),
     "slices_per_epoch": whole(0),
     "epochs": whole(1),

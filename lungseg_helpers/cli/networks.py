@@ -53,6 +53,10 @@ def train(
     devices: Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) that train together.")] = 1,
     num_nodes: Annotated[int, typer.Option(min=1, help="Machines that train together; run this on each.")] = 1,
     start: Annotated[Path | None, typer.Option(help="Weights to begin from, instead of random ones.")] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(help="A folder of scans without labels, from which a mean teacher learns beside the others."),
+    ] = None,
     faithful: Annotated[
         bool, typer.Option("--faithful", help="A reference project's recipe with its mistakes.")
     ] = False,
@@ -62,17 +66,20 @@ def train(
 
     from ..dataset.loaders import LungDataModule
     from ..dataset.split import open_split
+    from ..dataset.unlabelled import open_unlabelled
     from ..paths import run_dir
     from ..training.devices import loader_workers
     from ..training.run import is_first, train
 
     chosen = chosen_recipe(recipe, profile, faithful).varied(settings or ())
     chosen = replace(chosen, epochs=epochs) if epochs else chosen
-    run = out or run_dir(data, chosen, long, start)
+    run = out or run_dir(data, chosen, long, start, unlabelled)
     chosen = chosen.longer() if long else chosen
     split, stacks, problems = open_split(data, chosen)
+    others, more = open_unlabelled(unlabelled, split, stacks, chosen) if unlabelled else (None, [])
+    problems += more
     workers = loader_workers(device.value) if workers is None else workers
-    module = LungDataModule(stacks["train"], stacks["validation"], chosen, workers)
+    module = LungDataModule(stacks["train"], stacks["validation"], chosen, workers, others)
     weights = train(module, split, run, device.value, devices=devices, nodes=num_nodes, start=start)
     if is_first():
         print(weights)

@@ -13,6 +13,7 @@ from ..preprocessing.stacks import SliceStack
 from ..recipe import Recipe
 from .sampler import OversamplingSampler, SameSeedsSampler
 from .slices import SliceDataset
+from .unlabelled import TwoViews, Unlabelled
 from .volumes import VolumeDataset, WholeVolumes
 
 
@@ -22,18 +23,27 @@ class LungDataModule(pl.LightningDataModule):
     ``train`` and ``validation`` are lists of stacks. Training draws
     ``recipe.slices_per_epoch`` slices (or patches, in three dimensions) with replacement, oversampling tumour;
     validation reads every slice of every patient once, in order, or every volume. Several processes share both out.
+    With ``unlabelled`` patients a training batch is a dict: ``"labelled"`` as without them, and ``"unlabelled"`` as
+    many patches of these, two views of each (:class:`~.unlabelled.TwoViews`).
     """
 
     def __init__(
-        self, train: Sequence[SliceStack], validation: Sequence[SliceStack], recipe: Recipe, workers: int = 0
+        self,
+        train: Sequence[SliceStack],
+        validation: Sequence[SliceStack],
+        recipe: Recipe,
+        workers: int = 0,
+        unlabelled: Unlabelled | None = None,
     ) -> None:
         super().__init__()
         self.recipe = recipe
         self.workers = workers
         kind = VolumeDataset if recipe.dims == 3 else SliceDataset
         self.train_set, self.validation_set = kind(train, recipe), kind(validation, recipe)
+        self.unlabelled = unlabelled
+        self.views = TwoViews(kind(unlabelled.stacks, recipe)) if unlabelled else None
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader | dict[str, DataLoader]:
         recipe = self.recipe
         draws = recipe.slices_per_epoch or len(self.train_set)
         options = self.train_set.weights, draws, recipe.seed, *self._place()
@@ -41,7 +51,15 @@ class LungDataModule(pl.LightningDataModule):
             sampler = SameSeedsSampler(*options, processes=recipe.same_seeds, batch_size=recipe.batch_size)
         else:
             sampler = OversamplingSampler(*options)
-        return self._loader(self.train_set, recipe.batch_size, sampler=sampler, drop_last=True)
+        labelled = self._loader(self.train_set, recipe.batch_size, sampler=sampler, drop_last=True)
+        if not self.views:
+            return labelled
+        # a seed of its own, or both loaders would draw the same moves
+        draw = OversamplingSampler(self.views.weights, draws, recipe.seed + 1, *self._place())
+        return {
+            "labelled": labelled,
+            "unlabelled": self._loader(self.views, recipe.batch_size, sampler=draw, drop_last=True),
+        }
 
     def val_dataloader(self) -> DataLoader:
         rank, world = self._place()

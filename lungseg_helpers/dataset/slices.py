@@ -103,7 +103,13 @@ class SliceDataset(Dataset):
         return image, np.zeros((1, *frame), np.uint8) if share is None else fit_frame(share[None], frame, 0)
 
     def _varied(self, number: int, index: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        recipe, rng = self.recipe, np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
+        image, share = self.moved(number, index, rng)
+        return self.shaded(image, rng), share
+
+    def moved(self, number: int, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return image and share of a random patch of a stack's slice, moved and bent, its intensity as it is."""
+        recipe = self.recipe
         stack, share, settings = self.stacks[number], self._share(number, index), recipe.augmentation
         slices, *shape = stack.grid.shape
         size = recipe.patch or recipe.frame
@@ -114,4 +120,9 @@ class SliceDataset(Dataset):
         hu = read_hu(stack, index, recipe, window=window, **context)
         image = recipe.intensity(follow(hu, where, recipe.border_hu, window))
         share = np.zeros((1, *size), np.uint8) if share is None else follow(share[None], where, 0, nearest=True)
-        return vary_intensity(image, settings, rng) if settings else image, share
+        return image, share
+
+    def shaded(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Vary an image's intensity after the recipe, in place, and return it."""
+        settings = self.recipe.augmentation
+        return vary_intensity(image, settings, rng) if settings else image

@@ -39,17 +39,21 @@ class VolumeDataset(SliceDataset):
         row, column = (length // 2 for length in shape[1:]) if held is None else held.mean(axis=0).astype(int)
         return self._patch(number, (index, row, column), (0, shape[0] - 1), 1.0, None, np.random.default_rng(0))
 
-    def _varied(self, number: int, index: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        settings, rng = self.recipe.augmentation, np.random.default_rng(seed)
+    def moved(self, number: int, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return image and share of a random patch that shows a slice, moved and bent, its intensity as it is."""
+        settings = self.recipe.augmentation
         shape = self.stacks[number].grid.shape
         centre = patch_centre(shape, self._share(number, index), self.size, rng, index)
         context = (
             vary_context(centre[0], shape[0], settings, rng) if settings else {"stretch": 1, "ends": (0, shape[0])}
         )
-        image, share = self._patch(number, centre, context["ends"], context["stretch"], settings, rng)
-        if settings:
+        return self._patch(number, centre, context["ends"], context["stretch"], settings, rng)
+
+    def shaded(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Vary an image's intensity and its resolution along z after the recipe, in place, and return it."""
+        if settings := self.recipe.augmentation:
             vary_depth(vary_intensity(image[0], settings, rng), settings, rng)
-        return image, share
+        return image
 
     def _patch(
         self,

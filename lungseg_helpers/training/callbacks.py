@@ -12,7 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..dataset.slices import SliceDataset
@@ -44,6 +44,11 @@ class MovingAverage(WeightAveraging):
 
     def __init__(self) -> None:
         super().__init__(avg_fn=moving_average)
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The network whose weights are the average, in evaluation mode; there from the beginning of a training on."""
+        return self._average_model.module.network.eval()
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         return step_idx is not None and step_idx % AVERAGED_EVERY == 0

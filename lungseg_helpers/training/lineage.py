@@ -13,12 +13,12 @@ from ..recipe import Recipe
 
 
 def generations(roles: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the patients by role of weights, of what they began from, of what was averaged into them, and so on.
+    """Yield the patients by role of weights, of what they began from, what unlabelled scans they saw, and so on.
 
     ``roles`` is what :func:`~lungseg_helpers.training.weights.load_weights` returns beside network and recipe.
     """
     yield roles
-    for before in (roles.get("start"), *roles.get("averaged", ())):
+    for before in (roles.get("start"), roles.get("unlabelled"), *roles.get("averaged", ())):
         if before:
             yield from generations(before)
 
@@ -62,6 +62,8 @@ def require_same(
         if any(roles.get(key) != kept_roles.get(key) for key in keys):
             other.append(what)
     # by content: a file may have been renamed since
+    if roles.get("unlabelled") != kept_roles.get("unlabelled"):
+        other.append("unlabelled scans")
     if roles.get("start", {}).get("sha256") != kept_roles.get("start", {}).get("sha256"):
         other.append("weights to begin from")
     if other:

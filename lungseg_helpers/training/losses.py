@@ -68,6 +68,15 @@ def dice_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     return 0.3 * soft_dice_loss(logits, target) + 1.7 * focal_loss(logits, target)
 
 
+def consistency_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the mean squared difference of two answers' probabilities, from logits of one shape; a scalar.
+
+    What a mean teacher asks of unlabelled images (Tarvainen and Valpola, "Mean teachers are better role models",
+    NeurIPS 2017, arXiv:1703.01780). The teacher's answer is a target: no gradient flows into it.
+    """
+    return F.mse_loss(student.float().sigmoid(), teacher.float().sigmoid().detach())
+
+
 LOSSES = {
     "bce": bce_loss,
     "dice": soft_dice_loss,

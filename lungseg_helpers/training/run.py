@@ -30,6 +30,7 @@ from .callbacks import MovingAverage, PanelLogger, ProgressBar
 from .devices import accelerator, choose_precision, named_operators, pick_device
 from .lineage import begun_from, require_same, require_unseen
 from .segmenter import LungSegmenter, cautious_threshold
+from .teacher import MeanTeacher
 from .weights import load_weights, network_state, save_weights
 
 
@@ -102,13 +103,18 @@ def train(
     returned as it is. Nothing is overwritten: where the folder holds a training of anything else,
     :class:`TrainingError` says what differs. With ``start`` the network begins from these weights instead of random
     ones; raises :class:`SplitError` where they were ever trained on patients that this split validates or tests on.
-    With ``devices`` or ``nodes`` above 1 every process calls this function, and the first one alone writes.
+    Where ``data`` has unlabelled patients, a :class:`~.teacher.MeanTeacher` is trained; their origin is kept with the
+    roles. With ``devices`` or ``nodes`` above 1 every process calls this function, and the first one alone writes.
     """
     recipe, run = data.recipe, Path(run)
     roles, begun = split.to_dict(), load_weights(start) if start else None
     if begun:
         require_unseen(start, begun[2], roles)
         roles["start"] = begun_from(Path(start), begun[2])
+    if data.unlabelled:
+        roles["unlabelled"] = data.unlabelled.origin
+        if not recipe.averaged:
+            raise RecipeError(f"recipe {recipe.name}: a mean teacher is a moving average; use averaged=True")
     weights, checkpoint = run / "weights.ckpt", _latest_checkpoint(run)
     if kept := checkpoint or (weights if weights.is_file() else None):
         require_same(run, recipe, roles, *load_weights(kept)[1:])
@@ -122,7 +128,8 @@ def train(
         return weights
     precision = _keep_precision(run / "machine.json", pick_device(device), bool(checkpoint))
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
-    module = LungSegmenter(recipe.to_dict(), [stack.id for stack in data.validation_set.stacks])
+    kind = MeanTeacher if data.unlabelled else LungSegmenter
+    module = kind(recipe.to_dict(), [stack.id for stack in data.validation_set.stacks])
     if begun:
         _take_over(module, start, *begun[:2])
     callbacks: list[pl.Callback] = [PanelLogger(data.validation_set)]

@@ -68,7 +68,7 @@ class LungSegmenter(pl.LightningModule):
         images, masks, patients = batch
         loss = self.loss(self(images), masks)
         if not torch.isfinite(loss):
-            stacks = self.trainer.train_dataloader.dataset.stacks
+            stacks = self.trainer.datamodule.train_set.stacks
             raise TrainingError(
                 f"the loss became {loss.item()} in epoch {self.current_epoch}, batch {batch_index}, of the cases "
                 f"{', '.join(sorted({stacks[place].id for place in patients.tolist()}))}: lower the learning rate "
