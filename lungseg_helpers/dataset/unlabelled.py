@@ -57,8 +57,8 @@ class Unlabelled:
     are the cases that were used.
     """
 
-    stacks: tuple[SliceStack, ...] = ()
-    origin: dict[str, Any] | None = None
+    stacks: tuple[SliceStack, ...]
+    origin: dict[str, Any]
 
 
 def open_unlabelled(
@@ -82,9 +82,14 @@ def open_unlabelled(
         raise SourceError(f"{root}: no scan without a label can be used: {'; '.join(problems)}")
     place = root.resolve()
     owner = {case.id: case.patient for case in cases}
-    held = [(role, stack) for role in ("validation", "test") for stack in stacks[role]]
-    names = {split.patients.get(stack.id, stack.id) for _, stack in held} if split.root == str(place) else set()
-    contents = {_content(stack): f"{stack.id}, whom this split keeps for {role}" for role, stack in held}
+    # by name those too whose own scan could not be used
+    kept_apart = (*split.validation, *split.test) if split.root == str(place) else ()
+    names = {split.patients.get(id, id) for id in kept_apart}
+    contents = {
+        _content(stack): f"{stack.id}, whom this split keeps for {role}"
+        for role in ("validation", "test")
+        for stack in stacks[role]
+    }
     for stack in opened:
         other = contents.get(_content(stack)) or (owner[stack.id] in names and f"{owner[stack.id]}, kept for scoring")
         if other:

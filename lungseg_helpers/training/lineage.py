@@ -61,9 +61,9 @@ def require_same(
     for what, keys in {"data": ("data", "digest"), "patients by role": ("patients", *ROLES)}.items():
         if any(roles.get(key) != kept_roles.get(key) for key in keys):
             other.append(what)
-    # by content: a file may have been renamed since
     if roles.get("unlabelled") != kept_roles.get("unlabelled"):
         other.append("unlabelled scans")
+    # by content: a file may have been renamed since
     if roles.get("start", {}).get("sha256") != kept_roles.get("start", {}).get("sha256"):
         other.append("weights to begin from")
     if other:
