@@ -55,16 +55,18 @@ def run_dir(
     long: bool = False,
     start: Path | None = None,
     unlabelled: str | Path | None = None,
+    teacher: Path | None = None,
 ) -> Path:
     """Return the folder of the run of a recipe on a data set; ``long`` of ``lungseg train --long`` of this recipe.
 
-    Its name holds a digest of all settings, and of the content of the weights that it starts from, if any, and the
-    name of the folder of ``unlabelled`` scans: a training of other settings gets another folder. Raises
-    :class:`WeightsError` where ``start`` cannot be read.
+    Its name holds a digest of all settings, and of the content of the weights that it starts from and of its
+    ``teacher``, if any, and the name of the folder of ``unlabelled`` scans: a training of other settings gets another
+    folder. Raises :class:`WeightsError` where weights cannot be read.
     """
     beside = f"-with-{dataset_root(unlabelled).resolve().name}" if unlabelled else ""
     size = "x".join(map(str, recipe.widths))
     begun = f"-from-{file_digest(start)[:8]}" if start else ""
+    beside += f"-taught-by-{file_digest(teacher)[:8]}" if teacher else ""
     name = f"{dataset_root(data).name}-{recipe.name}-{size}-{recipe.digest}{begun}{beside}{'-long' if long else ''}"
     return outputs_dir() / "runs" / name
 

@@ -57,6 +57,10 @@ def train(
         str | None,
         typer.Option(help="A folder of scans without labels, from which a mean teacher learns beside the others."),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Weights that answer to the unlabelled scans, instead of the mean teacher: self-training."),
+    ] = None,
     faithful: Annotated[
         bool, typer.Option("--faithful", help="A reference project's recipe with its mistakes.")
     ] = False,
@@ -73,14 +77,14 @@ def train(
 
     chosen = chosen_recipe(recipe, profile, faithful).varied(settings or ())
     chosen = replace(chosen, epochs=epochs) if epochs else chosen
-    run = out or run_dir(data, chosen, long, start, unlabelled)
+    run = out or run_dir(data, chosen, long, start, unlabelled, teacher)
     chosen = chosen.longer() if long else chosen
     split, stacks, problems = open_split(data, chosen)
     others, more = open_unlabelled(unlabelled, split, stacks, chosen) if unlabelled else (None, [])
     problems += more
     workers = loader_workers(device.value) if workers is None else workers
     module = LungDataModule(stacks["train"], stacks["validation"], chosen, workers, others)
-    weights = train(module, split, run, device.value, devices=devices, nodes=num_nodes, start=start)
+    weights = train(module, split, run, device.value, True, devices, num_nodes, start, teacher)
     if is_first():
         print(weights)
     finish(problems)

@@ -13,12 +13,12 @@ from ..recipe import Recipe
 
 
 def generations(roles: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the patients by role of weights, of what they began from, what unlabelled scans they saw, and so on.
+    """Yield the patients by role of weights, of what they began from, who taught them, what unlabelled scans they saw.
 
     ``roles`` is what :func:`~lungseg_helpers.training.weights.load_weights` returns beside network and recipe.
     """
     yield roles
-    for before in (roles.get("start"), roles.get("unlabelled"), *roles.get("averaged", ())):
+    for before in (roles.get("start"), roles.get("teacher"), roles.get("unlabelled"), *roles.get("averaged", ())):
         if before:
             yield from generations(before)
 
@@ -64,8 +64,9 @@ def require_same(
     if roles.get("unlabelled") != kept_roles.get("unlabelled"):
         other.append("unlabelled scans")
     # by content: a file may have been renamed since
-    if roles.get("start", {}).get("sha256") != kept_roles.get("start", {}).get("sha256"):
-        other.append("weights to begin from")
+    for role, what in (("start", "weights to begin from"), ("teacher", "teacher's weights")):
+        if roles.get(role, {}).get("sha256") != kept_roles.get(role, {}).get("sha256"):
+            other.append(what)
     if other:
         raise TrainingError(
             f"{run}: holds a training of other {', other '.join(other)}; name another folder with --out, "

@@ -10,6 +10,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+SURE = 0.9
+"""The probability from which a teacher's answer is taken for a label."""
+
 
 def soft_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Return 1 - soft Dice over all pixels of the batch; a scalar between 0 and 1.
@@ -75,6 +78,20 @@ def consistency_loss(student: Tensor, teacher: Tensor) -> Tensor:
     NeurIPS 2017, arXiv:1703.01780). The teacher's answer is a target: no gradient flows into it.
     """
     return F.mse_loss(student.float().sigmoid(), teacher.float().sigmoid().detach())
+
+
+def pseudo_label_loss(student: Tensor, teacher: Tensor, sure: float = SURE) -> Tensor:
+    """Return the binary cross-entropy of a student against a teacher's own answers, where the teacher is sure; a scalar.
+
+    Both are logits of one shape. A pixel's pseudo-label is 1 where the teacher's probability is at least ``sure``, and
+    0 where it is at most 1 - ``sure``; pixels in between have none and do not count. After Lee, "Pseudo-Label" (ICML
+    2013 workshop), with the bar of Sohn et al., "FixMatch" (NeurIPS 2020, arXiv:2001.07685).
+    """
+    probability = teacher.float().sigmoid().detach()
+    counts = (probability >= sure) | (probability <= 1 - sure)
+    costs = F.binary_cross_entropy_with_logits(student.float(), (probability >= sure).float(), reduction="none")
+    # a mean over no pixel would be 0/0
+    return (costs * counts).sum() / counts.sum().clamp(min=1)
 
 
 LOSSES = {

@@ -30,7 +30,7 @@ from .callbacks import MovingAverage, PanelLogger, ProgressBar
 from .devices import accelerator, choose_precision, named_operators, pick_device
 from .lineage import begun_from, require_same, require_unseen
 from .segmenter import LungSegmenter, cautious_threshold
-from .teacher import MeanTeacher
+from .teacher import MeanTeacher, SelfTraining, require_same_input
 from .weights import load_weights, network_state, save_weights
 
 
@@ -94,6 +94,7 @@ def train(
     devices: int = 1,
     nodes: int = 1,
     start: Path | None = None,
+    teacher: Path | None = None,
 ) -> Path:
     """Train the recipe's network and return the path of the slim weights file ``run/weights.ckpt``.
 
@@ -103,17 +104,23 @@ def train(
     returned as it is. Nothing is overwritten: where the folder holds a training of anything else,
     :class:`TrainingError` says what differs. With ``start`` the network begins from these weights instead of random
     ones; raises :class:`SplitError` where they were ever trained on patients that this split validates or tests on.
-    Where ``data`` has unlabelled patients, a :class:`~.teacher.MeanTeacher` is trained; their origin is kept with the
-    roles. With ``devices`` or ``nodes`` above 1 every process calls this function, and the first one alone writes.
+    Where ``data`` has unlabelled patients, a :class:`~.teacher.MeanTeacher` is trained, or with the weights of a
+    ``teacher`` a :class:`~.teacher.SelfTraining`; their origin is kept with the roles. With ``devices`` or ``nodes`` above 1 every process calls this function, and the first one alone writes.
     """
     recipe, run = data.recipe, Path(run)
-    roles, begun = split.to_dict(), load_weights(start) if start else None
-    if begun:
-        require_unseen(start, begun[2], roles)
-        roles["start"] = begun_from(Path(start), begun[2])
+    roles = split.to_dict()
+    begun, taught = (load_weights(path) if path else None for path in (start, teacher))
+    for role, path, other in (("start", start, begun), ("teacher", teacher, taught)):
+        if other:
+            require_unseen(path, other[2], split.to_dict())
+            roles[role] = begun_from(Path(path), other[2])
+    if taught:
+        if not data.unlabelled:
+            raise RecipeError("a teacher answers to unlabelled scans; name their folder with --unlabelled")
+        require_same_input(taught[1], recipe)
     if data.unlabelled:
         roles["unlabelled"] = data.unlabelled.origin
-        if not recipe.averaged:
+        if not (taught or recipe.averaged):
             raise RecipeError(f"recipe {recipe.name}: a mean teacher is a moving average; use averaged=True")
     weights, checkpoint = run / "weights.ckpt", _latest_checkpoint(run)
     if kept := checkpoint or (weights if weights.is_file() else None):
@@ -128,8 +135,11 @@ def train(
         return weights
     precision = _keep_precision(run / "machine.json", pick_device(device), bool(checkpoint))
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
-    kind = MeanTeacher if data.unlabelled else LungSegmenter
-    module = kind(recipe.to_dict(), [stack.id for stack in data.validation_set.stacks])
+    patients = [stack.id for stack in data.validation_set.stacks]
+    if taught:
+        module: LungSegmenter = SelfTraining(recipe.to_dict(), patients, taught[0])
+    else:
+        module = (MeanTeacher if data.unlabelled else LungSegmenter)(recipe.to_dict(), patients)
     if begun:
         _take_over(module, start, *begun[:2])
     callbacks: list[pl.Callback] = [PanelLogger(data.validation_set)]

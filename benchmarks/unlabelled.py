@@ -1,0 +1,225 @@
+"""What are unlabelled scans worth? Learning curves with them and without, and a way from phantoms to patients.
+
+**Curves**: of 5, 10 and 20 labelled phantoms, three seeds each, every seed with patients of its own. Beside them stand
+60 phantoms more: not used, as unlabelled scans of self-training (taught by the network of the labels alone), as those
+of a mean teacher, or with their labels, which is what an answer from them can be worth at most. All arms take the same
+number of labelled steps and are tested on the same 34 phantoms. Six further labelled ones choose the epoch and the
+threshold, in every arm: nobody can do without.
+
+**To patients**: the networks of 20 labelled phantoms, on three real patients. As they are; with the averages of their
+batch normalisation measured anew, on the two patients that are not scored, or for comparison on phantoms; and trained
+with these two as the unlabelled scans of a mean teacher.
+
+Writes ``unlabelled.csv``, a row a patient and training. Trainings are kept in ``outputs/runs/unlabelled`` and found
+done, so the command may be cut short at any time. It takes about an hour on two cores, a training on each.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.optim.swa_utils import update_bn
+from torch.utils.data import DataLoader
+
+from lungseg_helpers.dataset.loaders import LungDataModule
+from lungseg_helpers.dataset.sampler import OversamplingSampler
+from lungseg_helpers.dataset.slices import SliceDataset
+from lungseg_helpers.dataset.split import Split, open_split
+from lungseg_helpers.dataset.unlabelled import TwoViews, Unlabelled
+from lungseg_helpers.evaluation.comparison import Difference, paired_difference, seeds_by_patients
+from lungseg_helpers.evaluation.metrics import score
+from lungseg_helpers.evaluation.runs import evaluate_run
+from lungseg_helpers.parallel import side_by_side
+from lungseg_helpers.paths import data_dir, outputs_dir
+from lungseg_helpers.phantom.dataset import write_dataset
+from lungseg_helpers.prediction.inference import predict_case
+from lungseg_helpers.preprocessing.prepare import prepare
+from lungseg_helpers.preprocessing.stacks import SliceStack, open_stack, stacks_dir
+from lungseg_helpers.recipe import Recipe
+from lungseg_helpers.recipes import get_recipe
+from lungseg_helpers.scans.scan import read_scan
+from lungseg_helpers.sources.datasets import fetch_real, find_cases
+from lungseg_helpers.training.run import train
+from lungseg_helpers.training.weights import load_weights
+from lungseg_helpers.unet import UNet
+
+from .table import Row
+
+FILE = Path(__file__).parent / "unlabelled.csv"
+
+LABELLED, OTHERS, VALIDATION, TEST = (5, 10, 20), 60, 6, 34
+PATIENTS = max(LABELLED) + OTHERS + VALIDATION + TEST
+SEEDS = (1, 2, 3)
+
+STEPS = 600
+"""Training steps, of 8 labelled patches each, in every arm."""
+
+ALONE, OWN, MEAN, LABELS = ARMS = ("labels alone", "self-training", "mean teacher", "60 more labels")
+MEASURED = {"the other patients": "normalisation of the other patients", "phantoms": "normalisation of phantoms"}
+REAL = "mean teacher of the other patients"
+
+PATCHES = 640
+"""From how many the averages of batch normalisation are measured anew."""
+
+SCORES = ["dice", "lesions", "lesions_found", "false_components", "true_ml", "predicted_ml"]
+
+
+def recipe_of(seed: int) -> Recipe:
+    """Return the laptop's recipe of slices at this benchmark's steps and split."""
+    course = get_recipe("course", "laptop")
+    draws = STEPS * course.batch_size // course.epochs
+    shares = {"validation_fraction": VALIDATION / PATIENTS, "test_fraction": TEST / PATIENTS}
+    return replace(course, seed=seed, slices_per_epoch=draws, **shares)
+
+
+def opened(labelled: int, seed: int) -> tuple[Split, dict[str, list[SliceStack]], list[SliceStack]]:
+    """Return a split that trains on so many patients, the stacks of its roles, and those of the 60 others."""
+    root = write_dataset(data_dir() / "phantom_120", PATIENTS, 0)
+    split, stacks, problems = open_split(root, recipe_of(seed), 1)
+    if problems:
+        raise SystemExit("\n".join(problems))
+    ours, others = stacks["train"][:-OTHERS], stacks["train"][-OTHERS:]
+    drawn = sorted(np.random.default_rng(seed).permutation(len(ours))[:labelled])
+    taken = [ours[place] for place in drawn]
+    return replace(split, train=tuple(stack.id for stack in taken)), {**stacks, "train": taken}, others
+
+
+def without_labels(stacks: Sequence[SliceStack], split: Split) -> Unlabelled:
+    """Return patients of the same data set whose labels are not looked at."""
+    ids = [stack.id for stack in stacks]
+    return Unlabelled(tuple(stacks), {"data": split.data, "digest": split.digest, "patients": {}, "train": ids})
+
+
+def folder(arm: str, labelled: int, seed: int) -> Path:
+    """Return the folder of a training."""
+    return outputs_dir() / "runs" / "unlabelled" / f"{arm.replace(' ', '-')}-{labelled}-{seed}-{recipe_of(seed).digest}"
+
+
+def trained(arm: str, labelled: int, seed: int) -> tuple[Path, float]:
+    """Train one arm on one core: its weights, and the seconds of processor time (near 0 if it was trained before)."""
+    torch.set_num_threads(1)
+    recipe, run = recipe_of(seed), folder(arm, labelled, seed)
+    split, stacks, others = opened(labelled, seed)
+    teacher = trained(ALONE, labelled, seed)[0] if arm == OWN else None
+    beside = without_labels(others, split) if arm in (OWN, MEAN) else None
+    if arm == LABELS:
+        stacks["train"] = [*stacks["train"], *others]
+        split = replace(split, train=tuple(stack.id for stack in stacks["train"]))
+    start = time.process_time()
+    data = LungDataModule(stacks["train"], stacks["validation"], recipe, unlabelled=beside)
+    weights = train(data, split, run, "cpu", progress=False, teacher=teacher)
+    return weights, time.process_time() - start
+
+
+def curve(arm: str, labelled: int, seed: int) -> pd.DataFrame:
+    """Train one arm and score it on the test phantoms: a row a patient."""
+    weights, seconds = trained(arm, labelled, seed)
+    found = evaluate_run(weights.parent, progress=False).table[SCORES].rename_axis("patient").reset_index()
+    told = {"threshold": load_weights(weights)[1].threshold, "steps": STEPS, "processor_s": seconds}
+    return found.assign(data="phantom", arm=arm, labelled=labelled, seed=seed, **told)
+
+
+def measured_anew(network: UNet, stacks: Sequence[SliceStack], recipe: Recipe) -> UNet:
+    """Return a network whose batch normalisation has the averages of patches of ``stacks``; its weights stay.
+
+    After Li et al., "Revisiting Batch Normalization For Practical Domain Adaptation" (arXiv:1603.04779).
+    """
+    views = TwoViews(SliceDataset(stacks, recipe))
+    draws = OversamplingSampler(views.weights, PATCHES, recipe.seed)
+    other = deepcopy(network)
+    update_bn(DataLoader(views, recipe.batch_size, sampler=draws), other)  # takes the first of the two views
+    return other.eval()
+
+
+def to_patients(seed: int) -> pd.DataFrame:
+    """Score the networks of 20 labelled phantoms on each real patient, adapted to the others in four ways or not."""
+    weights, _ = trained(ALONE, max(LABELLED), seed)
+    network, recipe, _ = load_weights(weights)
+    split, stacks, _ = opened(max(LABELLED), seed)
+    root = fetch_real(data_dir() / "real")
+    cases = {case.id: case for case in find_cases(root)}
+    paths, problems = prepare(list(cases.values()), recipe, stacks_dir(root, recipe), 1)
+    if problems:
+        raise SystemExit("\n".join(problems))
+    real = {path.name: open_stack(path) for path in paths}
+    again = measured_anew(network, stacks["train"], recipe)
+    found = []
+    for id, case in cases.items():
+        others = [stack for name, stack in real.items() if name != id]
+        ids = sorted(set(real) - {id})
+        beside = Unlabelled(tuple(others), {"data": root.name, "digest": "", "patients": {}, "train": ids})
+        data = LungDataModule(stacks["train"], stacks["validation"], recipe_of(seed), unlabelled=beside)
+        taught = train(data, split, folder(f"{REAL} than {id}", max(LABELLED), seed), "cpu", progress=False)
+        candidates = {
+            ALONE: (network, recipe),
+            MEASURED["phantoms"]: (again, recipe),
+            MEASURED["the other patients"]: (measured_anew(network, others, recipe), recipe),
+            REAL: load_weights(taught)[:2],
+            MEAN: load_weights(trained(MEAN, max(LABELLED), seed)[0])[:2],
+        }
+        label = read_scan(case.label, "label")
+        for arm, (candidate, its) in candidates.items():
+            scores = score(label.voxels, predict_case(candidate, its, case).mask, label.spacing)
+            told = {"arm": arm, "patient": id, "threshold": its.threshold, "steps": STEPS}
+            found.append({key: scores[key] for key in SCORES} | told)
+    return pd.DataFrame(found).assign(data="real", labelled=max(LABELLED), seed=seed)
+
+
+def paired(table: pd.DataFrame, one: str, other: str, what: str = "dice") -> Difference:
+    """Return by how much arm ``one`` scores more than the ``other``, in pairs by patient and by seed.
+
+    Trainings of one seed have the same labelled patients and the same first weights, so they are compared in pairs,
+    too: what is averaged, over patients and over seeds, are their differences.
+    """
+    found = [seeds_by_patients(table[table["arm"] == arm], what).to_numpy(float) for arm in (one, other)]
+    more = found[0] - found[1]
+    return paired_difference(more, np.zeros_like(more))
+
+
+def lacking(kept: Sequence[pd.DataFrame]) -> tuple[list[tuple[str, int, int]], list[int]]:
+    """Return which (arm, labelled, seed) the table lacks of the curves, and which seeds of the real patients."""
+    table = pd.concat(kept) if kept else pd.DataFrame(columns=["data", "arm", "labelled", "seed"])
+    there = set(table.loc[table["data"] == "phantom", ["arm", "labelled", "seed"]].itertuples(index=False, name=None))
+    curves = [key for key in itertools.product(ARMS, LABELLED, SEEDS) if key not in there]
+    patients = set(table.loc[table["data"] == "real", "seed"])
+    return curves, [seed for seed in SEEDS if seed not in patients]
+
+
+def rows() -> list[Row]:
+    """Train what the table lacks, score it, and return a figure an arm and number of labels."""
+    kept = [pd.read_csv(FILE)] if FILE.is_file() else []
+    curves, patients = lacking(kept)
+    # arm by arm: self-training finds its teachers trained, and two trainings of one are never at work at once
+    for arm in ARMS:
+        jobs = [key for key in curves if key[0] == arm]
+        for (_, labelled, seed), found in zip(jobs, side_by_side(curve, jobs, 2, arm, "training"), strict=True):
+            print(f"{arm}, {labelled} labelled, seed {seed}: Dice {found['dice'].mean():.2f}", file=sys.stderr)
+            kept = _keep([*kept, found])
+    for found in side_by_side(to_patients, [(seed,) for seed in patients], 2, "real patients", "seed"):
+        kept = _keep([*kept, found])
+    return list(figures(pd.concat(kept)))
+
+
+def _keep(tables: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    pd.concat(tables).round(3).to_csv(FILE, index=False)
+    return tables
+
+
+def figures(table: pd.DataFrame) -> Iterator[Row]:
+    """Yield a figure for each number of labels and arm, and for each way to the real patients, against labels alone."""
+    for (data, labelled), group in table.groupby(["data", "labelled"], sort=False):
+        for arm, each in group.groupby("arm", sort=False):
+            more = paired(group, arm, ALONE)
+            note = f"{len(SEEDS)} seeds, {more.patients} patients"
+            if arm != ALONE:
+                note += f"; {more.mean:+.2f} more than {ALONE}, 95 % interval {more.low:.2f} to {more.high:.2f}"
+            yield Row(f"unlabelled: {data}, {labelled} labelled, {arm}", each["dice"].mean(), "Dice", note=note)
