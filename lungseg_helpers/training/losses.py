@@ -81,7 +81,7 @@ def consistency_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def pseudo_label_loss(student: Tensor, teacher: Tensor, sure: float = SURE) -> Tensor:
-    """Return the binary cross-entropy of a student against a teacher's own answers, where the teacher is sure; a scalar.
+    """Return the binary cross-entropy of a student against a teacher's answers, where the teacher is sure; a scalar.
 
     Both are logits of one shape. A pixel's pseudo-label is 1 where the teacher's probability is at least ``sure``, and
     0 where it is at most 1 - ``sure``; pixels in between have none and do not count. After Lee, "Pseudo-Label" (ICML

@@ -105,7 +105,9 @@ def train(
     :class:`TrainingError` says what differs. With ``start`` the network begins from these weights instead of random
     ones; raises :class:`SplitError` where they were ever trained on patients that this split validates or tests on.
     Where ``data`` has unlabelled patients, a :class:`~.teacher.MeanTeacher` is trained, or with the weights of a
-    ``teacher`` a :class:`~.teacher.SelfTraining`; their origin is kept with the roles. With ``devices`` or ``nodes`` above 1 every process calls this function, and the first one alone writes.
+    ``teacher`` a :class:`~.teacher.SelfTraining`; where the scans came from is kept with the roles, and the teacher is
+    held to the same rule as ``start``. With ``devices`` or ``nodes`` above 1 every process calls this function, and the
+    first one alone writes.
     """
     recipe, run = data.recipe, Path(run)
     roles = split.to_dict()
