@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lungseg_helpers.dataset.loaders import LungDataModule
 from lungseg_helpers.dataset.slices import SliceDataset
+from lungseg_helpers.parallel import cores
 from lungseg_helpers.phantom.dataset import write_dataset
 from lungseg_helpers.preprocessing.prepare import prepare
 from lungseg_helpers.preprocessing.stacks import open_stack
@@ -31,14 +32,7 @@ from lungseg_helpers.recipe import Recipe
 from lungseg_helpers.recipes import get_recipe
 from lungseg_helpers.sources.datasets import find_cases
 from lungseg_helpers.training.callbacks import Clock
-from lungseg_helpers.training.devices import (
-    PRECISIONS,
-    autocast,
-    choose_precision,
-    cores,
-    loader_workers,
-    pick_device,
-)
+from lungseg_helpers.training.devices import PRECISIONS, autocast, choose_precision, loader_workers, pick_device
 from lungseg_helpers.training.losses import dice_bce_loss
 from lungseg_helpers.training.run import build_trainer
 from lungseg_helpers.training.segmenter import LungSegmenter

@@ -20,6 +20,11 @@ REACH_S = 10
 """How long a cluster may take to answer, and to have a first worker."""
 
 
+def cores() -> int:
+    """Return how many cores this process may use: fewer than there are under ``taskset`` or a container's limit."""
+    return cpu_count()  # joblib's knows affinity, cgroups and LOKY_MAX_CPU_COUNT
+
+
 def side_by_side(
     function: Callable[..., Any],
     jobs: Sequence[tuple],
@@ -34,7 +39,7 @@ def side_by_side(
     cluster's workers do it, as many as it has. Raises :class:`ClusterError` where a process is killed, which
     mostly is done for lack of memory, or the cluster has no workers.
     """
-    workers = min(workers or cpu_count(), max(1, len(jobs)))
+    workers = min(workers or cores(), max(1, len(jobs)))
     results = Parallel(n_jobs=workers, return_as="generator")(delayed(function)(*job) for job in jobs)
     try:
         yield from tqdm(results, total=len(jobs), desc=progress, unit=unit, leave=False, disable=not progress)

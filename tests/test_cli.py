@@ -20,8 +20,8 @@ from lungseg_helpers.recipes import get_recipe
 from lungseg_helpers.training.weights import save_weights
 from lungseg_helpers.unet import build_unet
 
-COMMANDS = ["phantom", "fetch", "fetch real", "fetch decathlon", "check", "import", "prepare", "train", "average",
-            "predict", "evaluate", "video", "film"]  # fmt: skip
+COMMANDS = ["doctor", "phantom", "fetch", "fetch real", "fetch decathlon", "check", "import", "prepare", "train",
+            "average", "predict", "evaluate", "video", "film"]  # fmt: skip
 
 
 def lungseg(*words, data=None, fresh=False) -> subprocess.CompletedProcess:

@@ -25,9 +25,10 @@ from pathlib import Path
 import psutil
 from execute import ROOT, is_done, numbered
 
+from lungseg_helpers.parallel import cores
 from lungseg_helpers.paths import dataset_root, outputs_dir
 from lungseg_helpers.phantom.dataset import is_current
-from lungseg_helpers.training.devices import choose_precision, cores, pick_device
+from lungseg_helpers.training.devices import choose_precision, pick_device
 
 MEASURED = ROOT / "benchmarks" / "times.csv"
 """What the steps took where they were measured, on plain and on fast cores."""

@@ -10,12 +10,22 @@ from __future__ import annotations
 import sys
 
 from ..errors import LungsegError, error_line
-from . import data, networks  # noqa: F401  (each adds its commands)
-from .common import app, tell
 
 
 def main() -> None:
-    """Run a command; turn what the user can mend into one line and status 1."""
+    """Run a command; turn what the user can mend into one line and status 1.
+
+    Where a package is missing without which there are no commands, every one of them is ``lungseg doctor``.
+    """
+    try:
+        from . import data, networks  # noqa: F401  (each adds its commands)
+        from .common import app, tell
+    except ImportError:
+        from .doctor import report
+
+        if report():
+            raise
+        sys.exit(1)
     try:
         app()
     except (LungsegError, OSError, MemoryError) as error:

@@ -48,6 +48,19 @@ def film(
 
 
 @app.command()
+def doctor() -> None:
+    """Look whether this machine has what the course needs: a line a check, and below a fault what mends it.
+
+    Python, packages, ffmpeg, kernel, GPU, cores, memory, disk, data and weights. Nothing is made, fetched or changed.
+    The exit status is 1 where there is a fault. No GPU, or data that are not there yet, are none.
+    """
+    from .doctor import report
+
+    if not report():
+        raise typer.Exit(1)
+
+
+@app.command()
 def phantom(
     out: Annotated[Path | None, typer.Option(help="Folder of the data set.  (default: data/phantom)")] = None,
     cases: Annotated[int, typer.Option(min=1, help="Labelled cases.")] = PHANTOMS,

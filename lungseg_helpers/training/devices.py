@@ -12,6 +12,7 @@ from time import perf_counter
 import torch
 
 from ..errors import TrainingError
+from ..parallel import cores
 
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 """What ``LUNGSEG_PRECISION`` may force, and Lightning's flag for it."""
@@ -37,14 +38,6 @@ def pick_device(device: str = "auto") -> str:
 def accelerator(device: str = "auto") -> str:
     """Return Lightning's name for the device that :func:`pick_device` finds."""
     return {"cuda": "gpu"}.get(chosen := pick_device(device), chosen)
-
-
-def cores() -> int:
-    """Return how many cores this process may use: fewer than there are under ``taskset`` or a container's limit."""
-    # joblib's count knows affinity, cgroups and LOKY_MAX_CPU_COUNT; importing it costs too much for --help
-    from joblib import cpu_count
-
-    return cpu_count()
 
 
 def loader_workers(device: str = "auto") -> int:

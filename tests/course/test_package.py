@@ -82,7 +82,7 @@ def test_no_notebook_needs_more_than_six_lines_to_import_the_package():
 @pytest.mark.parametrize(
     ("code", "none_of"),
     [
-        ("import lungseg_helpers.cli", {"torch", "pydicom", "SimpleITK"}),
+        ("import lungseg_helpers.cli.data, lungseg_helpers.cli.networks", {"torch", "pydicom", "SimpleITK"}),
         ("import lungseg_helpers; lungseg_helpers.dice", {"torch", "pydicom", "SimpleITK"}),
         ("from lungseg_helpers import check, prepare, right_or, show_figure, split_patients", {"torch", "tensorboard"}),
         # nibabel looks for pydicom itself

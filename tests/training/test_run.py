@@ -376,7 +376,7 @@ def test_panels_show_ct_truth_and_prediction_in_their_places(data, tmp_path):
 
 def test_loading_processes_follow_the_cores(monkeypatch):
     for cores, workers in ((1, 0), (2, 0), (8, 1)):
-        monkeypatch.setattr("joblib.cpu_count", lambda cores=cores: cores)
+        monkeypatch.setattr("lungseg_helpers.parallel.cpu_count", lambda cores=cores: cores)
         assert loader_workers("cpu") == workers
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert loader_workers("auto") == 6
