@@ -41,7 +41,7 @@ class LungDataModule(pl.LightningDataModule):
         kind = VolumeDataset if recipe.dims == 3 else SliceDataset
         self.train_set, self.validation_set = kind(train, recipe), kind(validation, recipe)
         self.unlabelled = unlabelled
-        self.views = TwoViews(kind(unlabelled.stacks, recipe)) if unlabelled else None
+        self.views = TwoViews(unlabelled.stacks, recipe, kind) if unlabelled else None
 
     def train_dataloader(self) -> DataLoader | dict[str, DataLoader]:
         recipe = self.recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ class TwoViews(Dataset):
 
     ``views[item, seed]`` is the patch of ``patches[item, seed]``: moved and bent once, so that both views show the
     same place, and varied in intensity twice. The student is asked about the one and the teacher about the other.
+    ``kind`` is a class of patches with labels; a label that a stack has is not looked at.
     """
 
-    def __init__(self, patches: SliceDataset) -> None:
-        self.patches = patches
+    def __init__(self, stacks: Sequence[SliceStack], recipe: Recipe, kind: type[SliceDataset] = SliceDataset) -> None:
+        self.patches = kind([relabelled(stack, None) for stack in stacks], recipe)
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -47,6 +48,13 @@ class TwoViews(Dataset):
         image, _ = self.patches.moved(*self.patches.index[item], rng)
         student, teacher = (self.patches.shaded(each, rng) for each in (image.copy(), image))
         return torch.from_numpy(student), torch.from_numpy(teacher)
+
+
+def relabelled(stack: SliceStack, mask: np.ndarray | None) -> SliceStack:
+    """Return a stack with another label, in memory: 0 and 1 of shape (slice, row, column), or None for no label."""
+    share = None if mask is None else (np.asarray(mask) > 0).astype(np.uint8) * 255
+    slices = [] if share is None else np.flatnonzero(share.any(axis=(1, 2))).tolist()
+    return replace(stack, stored_share=share, info={**stack.info, "tumour_slices": slices})
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import map_coordinates
+from test_exercises_unlabelled import WRONG as WITHOUT_LABELS
 from test_exercises_volumes import WRONG as IN_VOLUMES
 from torch import nn
 
@@ -468,6 +469,7 @@ WRONG = {
         lambda a, b: 0.05,
     ],
     **IN_VOLUMES,
+    **WITHOUT_LABELS,
 }
 
 
@@ -488,6 +490,20 @@ def test_wrong_answers_get_a_hint(name, capsys):
         assert line.startswith(f"{name}: not right yet. ") and len(line) > len(name) + 40
         hints.add(line)
     assert len(hints) > 1, "every mistake gets the same hint"
+
+
+@pytest.mark.parametrize("name", [*IN_VOLUMES, *WITHOUT_LABELS])
+def test_each_likely_mistake_has_a_hint_of_its_own(name):
+    hints = [_said(CHECKS[name], wrong) for wrong in WRONG[name]]
+    assert None not in hints
+    assert len(set(hints)) >= 0.7 * len(hints)
+
+
+def _said(check, answer):
+    try:
+        return check(answer)
+    except Exception as error:  # what `check` tells the learner then
+        return str(error)
 
 
 def test_undone_and_broken_answers_do_not_stop_a_notebook(capsys):

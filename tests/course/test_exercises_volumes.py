@@ -3,10 +3,8 @@
 import math
 
 import numpy as np
-import pytest
 from torch import nn
 
-from lungseg_helpers.course.exercises import CHECKS
 from lungseg_helpers.course.exercises.volumes import blend, double_conv_3d, elongation, multiplications
 from lungseg_helpers.course.solutions import solution
 
@@ -86,20 +84,6 @@ WRONG = {
         lambda answers, starts, weights, length: _blended(answers, starts, weights / weights.sum(), length, divided=""),
     ],
 }
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_each_likely_mistake_has_a_hint_of_its_own(name):
-    hints = [_said(CHECKS[name], wrong) for wrong in WRONG[name]]
-    assert None not in hints
-    assert len(set(hints)) >= 0.7 * len(hints)
-
-
-def _said(check, answer):
-    try:
-        return check(answer)
-    except Exception as error:  # what `check` tells the learner then
-        return str(error)
 
 
 def test_other_ways_to_the_same_answer_are_right():

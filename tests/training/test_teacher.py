@@ -13,7 +13,7 @@ from torch import nn
 from lungseg_helpers.dataset.loaders import LungDataModule
 from lungseg_helpers.dataset.slices import SliceDataset
 from lungseg_helpers.dataset.split import Split, open_split
-from lungseg_helpers.dataset.unlabelled import TwoViews, Unlabelled, open_unlabelled
+from lungseg_helpers.dataset.unlabelled import TwoViews, Unlabelled, open_unlabelled, relabelled
 from lungseg_helpers.dataset.volumes import VolumeDataset
 from lungseg_helpers.errors import RecipeError, SourceError, SplitError, TrainingError
 from lungseg_helpers.preprocessing.stacks import make_stack
@@ -67,7 +67,7 @@ def test_two_views_show_one_place_in_two_intensities(toy_case, toy_recipe, volum
     recipe, kind = (toy_recipe, SliceDataset) if dims == 2 else (volume_recipe, VolumeDataset)
     noisy = replace(recipe, augmentation=replace(recipe.augmentation, noise=0.0, contrast=0.3, blur_probability=0.0,
                                                  low_resolution_probability=0.0))  # fmt: skip
-    views = TwoViews(kind([make_stack(replace(toy_case("u"), label=None), recipe)], noisy))
+    views = TwoViews([make_stack(replace(toy_case("u"), label=None), recipe)], noisy, kind)
     assert views.weights.sum() == pytest.approx(1)
     student, teacher = views[len(views) // 2, 7]
     assert student.shape == teacher.shape and not torch.equal(student, teacher)
@@ -77,9 +77,32 @@ def test_two_views_show_one_place_in_two_intensities(toy_case, toy_recipe, volum
     assert torch.equal(student, again[0]) and torch.equal(teacher, again[1])
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_label_that_is_there_is_not_looked_at(toy_case, toy_recipe, volume_recipe, dims):
+    """Neither by which slices are drawn, nor by where in a slice: training centres patches on tumour."""
+    recipe, kind = (toy_recipe, SliceDataset) if dims == 2 else (volume_recipe, VolumeDataset)
+    labelled = make_stack(toy_case("u"), recipe)
+    assert labelled.tumour_slices
+    views = [TwoViews([stack], recipe, kind) for stack in (labelled, relabelled(labelled, None))]
+    assert np.array_equal(views[0].weights, views[1].weights)
+    for item in range(len(views[0])):
+        seen = [each[item, 3] for each in views]
+        assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
+
+
+def test_a_stack_with_another_label_is_drawn_by_it(toy_case, toy_recipe):
+    stack = make_stack(toy_case("u"), toy_recipe)
+    mask = np.zeros(stack.ct.shape, bool)
+    mask[3, 4:6, 4:6] = True
+    other = relabelled(stack, mask)
+    assert other.tumour_slices == [3] and np.array_equal(other.mask, mask) and np.array_equal(other.ct, stack.ct)
+    assert SliceDataset([other], toy_recipe).has_tumour.nonzero()[0].tolist() == [3]
+    assert stack.tumour_slices != [3], "the stack itself stays"
+
+
 def test_patients_without_labels_are_drawn_alike(toy_case, toy_recipe):
     stacks = [make_stack(replace(toy_case(name), label=None), toy_recipe) for name in "uv"]
-    views = TwoViews(SliceDataset(stacks, toy_recipe))
+    views = TwoViews(stacks, toy_recipe)
     shares = np.bincount(views.patches.patients, views.weights)
     assert shares == pytest.approx([0.5, 0.5])
 
