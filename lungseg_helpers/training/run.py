@@ -139,7 +139,7 @@ def train(
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     patients = [stack.id for stack in data.validation_set.stacks]
     if taught:
-        module: LungSegmenter = SelfTraining(recipe.to_dict(), patients, taught[0])
+        module: LungSegmenter = SelfTraining(recipe.to_dict(), patients).taught_by(taught[0])
     else:
         module = (MeanTeacher if data.unlabelled else LungSegmenter)(recipe.to_dict(), patients)
     if begun:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -71,10 +70,10 @@ class MeanTeacher(Student):
 class SelfTraining(Student):
     """The student of a network that stays as it is: :func:`~.losses.pseudo_label_loss` of the answers it is sure of."""
 
-    def __init__(self, recipe: dict[str, Any], patients: Sequence[str] = (), teacher: UNet | None = None) -> None:
-        super().__init__(recipe, patients)
-        # in a tuple it is no part of this module: neither trained nor kept in its checkpoints
-        self.fixed = (teacher,)
+    def taught_by(self, network: UNet) -> SelfTraining:
+        """Give the student its teacher. (As an argument of the constructor it would be kept in every checkpoint.)"""
+        self.fixed = (network,)  # in a tuple it is no part of this module, and is not trained
+        return self
 
     @property
     def teacher(self) -> nn.Module:

@@ -1,4 +1,4 @@
-"""A mean teacher: its loss by hand, itself as the moving average, and scans that it may not see."""
+"""Teachers: their losses by hand, the mean one as the moving average, and scans that neither may see."""
 
 import gzip
 import math
@@ -19,9 +19,10 @@ from lungseg_helpers.errors import RecipeError, SourceError, SplitError, Trainin
 from lungseg_helpers.preprocessing.stacks import make_stack
 from lungseg_helpers.training.callbacks import AVERAGED_EVERY, MovingAverage, moving_average
 from lungseg_helpers.training.lineage import require_unseen
-from lungseg_helpers.training.losses import consistency_loss
+from lungseg_helpers.training.losses import consistency_loss, pseudo_label_loss
 from lungseg_helpers.training.run import build_trainer, train
-from lungseg_helpers.training.teacher import RAMP_UP, MeanTeacher, ramp_up
+from lungseg_helpers.training.segmenter import LungSegmenter
+from lungseg_helpers.training.teacher import RAMP_UP, MeanTeacher, SelfTraining, ramp_up
 from lungseg_helpers.training.weights import load_weights
 
 
@@ -55,6 +56,18 @@ def test_consistency_is_the_mean_squared_difference_of_probabilities():
     expected = [0, 2 / 4 * 1 / 4 * 3 / 16, -2 / 4 * 1 / 4 * 3 / 16, -2 / 4 * 1 / 4 * 1 / 4]
     assert student.grad.tolist() == pytest.approx(expected)
     assert teacher.grad is None, "the teacher's answer is a target"
+
+
+def test_pseudo_labels_count_where_the_teacher_is_sure():
+    student = torch.tensor([0.0, math.log(3), 0.0, -math.log(3)], requires_grad=True)  # 1/2, 3/4, 1/2, 1/4
+    teacher = torch.tensor([math.log(9), -math.log(19), math.log(4), -math.log(9)])  # 0.9, 0.05, 0.8, 0.1
+    teacher += torch.tensor([1e-4, 0, 0, -1e-4])  # just beyond the bars, whatever is rounded
+    loss = pseudo_label_loss(student, teacher, sure=0.9)
+    # the third is not sure; the first is tumour, the others are background
+    assert loss.item() == pytest.approx((math.log(2) + math.log(4) + math.log(4 / 3)) / 3)
+    loss.backward()
+    assert student.grad.tolist() == pytest.approx([-1 / 6, 1 / 4, 0, 1 / 12])
+    assert pseudo_label_loss(student, torch.zeros(4)).item() == 0, "nobody is sure: nothing is learned"
 
 
 def test_the_teachers_weight_rises_as_in_the_paper():
@@ -159,6 +172,72 @@ def test_a_resumed_teacher_is_bit_by_bit_the_one_of_an_uninterrupted_training(to
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     last = [torch.load(path.parent / "checkpoints" / "last.ckpt", weights_only=True) for path in (whole, parts)]
     assert all(torch.equal(value, last[1]["state_dict"][key]) for key, value in last[0]["state_dict"].items())
+
+
+@pytest.fixture
+def taught_by(toy_case, toy_recipe, tmp_path):
+    """Weights of a first training, and the split and data of a second one that they can teach."""
+    data = taught(toy_case, replace(toy_recipe, epochs=3))
+    split, alone = _split_of(data)
+    return train(alone, split, tmp_path / "first", "cpu", progress=False), split, data
+
+
+def test_a_fixed_teacher_is_neither_trained_nor_kept(taught_by, tmp_path):
+    weights, _, data = taught_by
+    network = load_weights(weights)[0]
+    module = SelfTraining(data.recipe.to_dict(), ["a"]).taught_by(network)
+    assert set(module.state_dict()) == set(LungSegmenter(data.recipe.to_dict(), ["a"]).state_dict())
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    build_trainer(data.recipe, tmp_path / "run", "cpu").fit(module, data)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert set(kept["hyper_parameters"]) == {"recipe", "patients"}
+
+
+def test_self_training_goes_on_bit_by_bit_and_remembers_its_teacher(taught_by, toy_case, tmp_path):
+    weights, split, data = taught_by
+    whole = train(data, split, tmp_path / "whole", "cpu", progress=False, teacher=weights)
+    original = SelfTraining.on_train_epoch_start
+
+    def stop_in_the_last_epoch(self):
+        if self.current_epoch == 2:
+            raise KeyError
+        original(self)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyError):
+        patch.setattr(SelfTraining, "on_train_epoch_start", stop_in_the_last_epoch)
+        train(taught(toy_case, data.recipe), split, tmp_path / "parts", "cpu", progress=False, teacher=weights)
+    parts = train(taught(toy_case, data.recipe), split, tmp_path / "parts", "cpu", progress=False, teacher=weights)
+    states = [load_weights(path)[0].state_dict() for path in (whole, parts)]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    mean = train(data, split, tmp_path / "mean", "cpu", progress=False)
+    assert not torch.equal(load_weights(mean)[0].state_dict()["head.weight"], states[0]["head.weight"])
+    roles = load_weights(whole)[2]
+    assert roles["teacher"]["train"] == ["a"] and len(roles["teacher"]["sha256"]) == 64
+    with pytest.raises(TrainingError, match="other teacher's weights"):
+        train(data, split, tmp_path / "whole", "cpu", progress=False, teacher=mean)
+
+
+def test_a_teacher_that_cannot_teach_is_refused(taught_by, tmp_path):
+    weights, split, data = taught_by
+    alone = _split_of(data)[1]
+    with pytest.raises(RecipeError, match="name their folder with --unlabelled"):
+        train(alone, split, tmp_path / "run", "cpu", progress=False, teacher=weights)
+    other = LungDataModule(
+        data.train_set.stacks, data.train_set.stacks, replace(data.recipe, pixel_mm=9.0), unlabelled=data.unlabelled
+    )
+    with pytest.raises(RecipeError, match="images of another pixel_mm than the student"):
+        train(other, split, tmp_path / "run", "cpu", progress=False, teacher=weights)
+
+
+def test_a_teacher_that_has_seen_a_test_patient_is_refused(taught_by, tmp_path):
+    weights, split, data = taught_by
+    tested_on_a = Split(("b",), ("c",), ("a",))
+    with pytest.raises(SplitError, match="was trained on a, which this split validates or tests on"):
+        train(data, tested_on_a, tmp_path / "run", "cpu", progress=False, teacher=weights)
+    # and so is a student of such a teacher, as weights to begin from
+    with pytest.raises(SplitError, match="was trained on a"):
+        require_unseen(weights, {"data": "elsewhere", "teacher": split.to_dict()}, tested_on_a.to_dict())
 
 
 def test_unlabelled_scans_change_what_is_learned_and_are_kept_with_the_weights(toy_case, toy_recipe, tmp_path):
