@@ -13,9 +13,10 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from benchmarks import __main__ as bench
-from benchmarks import dimensions, inference, nnunet, preprocessing, recipes, throughput, training
+from benchmarks import dimensions, inference, nnunet, preprocessing, recipes, throughput, training, unlabelled
 from benchmarks.nnunet.export import export
 from benchmarks.plain_way import PlainDataset, prepare_plainly
 from benchmarks.table import Row, keep, markdown, results_file
@@ -23,8 +24,10 @@ from lungseg_helpers.dataset.split import Split
 from lungseg_helpers.paths import SLICE_WEIGHTS
 from lungseg_helpers.prediction.inference import predict_case
 from lungseg_helpers.preprocessing.prepare import prepare
+from lungseg_helpers.preprocessing.stacks import make_stack
 from lungseg_helpers.scans.case import Case
 from lungseg_helpers.training.weights import load_weights
+from lungseg_helpers.unet import build_unet
 
 
 @pytest.fixture(autouse=True)
@@ -213,3 +216,53 @@ def test_rules_of_thresholds_and_of_races_are_measured_beside_the_courses():
     assert max(row.reference for row in found if row.unit == "%") > 50, "the larger sd"
     (lost,) = {row.ours for row in found if not row.unit}
     assert lost <= 0.02
+
+
+def curve_rows(gain: dict[str, float], seeds: tuple[int, ...] = unlabelled.SEEDS) -> pd.DataFrame:
+    """Return rows of 20 labelled patients, in which an arm gains so much on each patient of each seed."""
+    rng = np.random.default_rng(1)
+    base = {(seed, patient): rng.uniform(0, 0.5) for seed in seeds for patient in "abcdef"}
+    return pd.DataFrame(
+        {"data": "phantom", "arm": arm, "labelled": 20, "seed": seed, "patient": patient, "dice": score + more}
+        for arm, more in gain.items()
+        for (seed, patient), score in base.items()
+    )
+
+
+def test_unlabelled_scans_are_compared_in_pairs_of_patients_and_seeds():
+    table = curve_rows({unlabelled.ALONE: 0.0, unlabelled.MEAN: 0.07})
+    # seeds and patients differ much, and the difference not at all: so the interval is a point
+    found = unlabelled.paired(table, unlabelled.MEAN, unlabelled.ALONE)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.07, 0.07, 0.07)) and found.patients == 6
+    alone, taught = unlabelled.figures(table)
+    assert "more than" not in alone.note and "+0.07 more than labels alone, 95 % interval 0.07 to 0.07" in taught.note
+
+
+def test_the_learning_curves_go_on_where_they_were_cut_short():
+    everything, patients = unlabelled.lacking([])
+    arms, sizes, seeds = unlabelled.ARMS, unlabelled.LABELLED, unlabelled.SEEDS
+    assert len(everything) == len(arms) * len(sizes) * len(seeds) and patients == list(seeds)
+    assert {arm for arm, *_ in everything[: len(sizes) * len(seeds)]} == {unlabelled.ALONE}, "teachers first"
+    curves, patients = unlabelled.lacking([curve_rows({unlabelled.OWN: 0.0}, seeds=(1, 3))])
+    assert set(everything) - set(curves) == {(unlabelled.OWN, 20, 1), (unlabelled.OWN, 20, 3)}
+    assert patients == list(seeds)
+
+
+def test_normalisation_is_measured_anew_and_no_weight_is_changed(toy_case, toy_recipe):
+    network = build_unet(toy_recipe).eval()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    other = unlabelled.measured_anew(network, [make_stack(toy_case("a"), toy_recipe)], toy_recipe).state_dict()
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items()), "it is a copy"
+    changed = {key for key in before if not torch.equal(before[key], other[key])}
+    measured = {key for key in before if key.split(".")[-1] in ("running_mean", "running_var", "num_batches_tracked")}
+    assert changed == measured and measured
+
+
+def test_what_the_readme_says_of_unlabelled_scans_is_what_was_measured():
+    table = pd.read_csv(unlabelled.FILE)
+    assert unlabelled.lacking([table]) == ([], []), "the committed table is whole"
+    readme = " ".join((unlabelled.FILE.parents[1] / "README.md").read_text().split())
+    group = table[(table["data"] == "phantom") & (table["labelled"] == max(unlabelled.LABELLED))]
+    for arm in unlabelled.ARMS[1:]:
+        found = unlabelled.paired(group, arm, unlabelled.ALONE)
+        assert f"{arm} {found.mean:+.2f} ({found.low:.2f} to {found.high:.2f})" in readme.replace("−", "-")
