@@ -109,3 +109,17 @@ def test_notebook_frame_and_alt_text(path):
 def test_notebooks_hold_no_path_of_one_machine():
     for path in NOTEBOOKS:
         assert not re.search(r"/(home|root|Users|tmp|work)/", path.read_text()), path
+
+
+def test_what_contributors_read_is_true():
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    for path in re.findall(r"`([a-z_]+/[\w./]*)`", told):
+        assert (ROOT / path).exists(), path
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([\w-]+)", told):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == PROJECT["version"] and cited["license"] == PROJECT["license"]
+    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "bug_report.yml").read_text())["body"]
+    assert any("Notebook and cell" in part["attributes"]["label"] for part in form)
