@@ -7,7 +7,7 @@ the last line of the traceback.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 OUT_OF_MEMORY = "there is not enough memory for it; close other programs, or use fewer --workers, or --device cpu"
@@ -51,6 +51,11 @@ class RecipeError(LungsegError):
 
 class ClusterError(LungsegError):
     """Other machines cannot be reached, or a process that worked on scans was killed."""
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names of a list, for a line that must not be as long as the list."""
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
 
 
 def attempt(name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:

@@ -21,7 +21,7 @@ from lungseg_helpers.training.weights import save_weights
 from lungseg_helpers.unet import build_unet
 
 COMMANDS = ["doctor", "phantom", "fetch", "fetch real", "fetch decathlon", "check", "import", "prepare", "train",
-            "average", "predict", "evaluate", "video", "film"]  # fmt: skip
+            "average", "predict", "evaluate", "rank", "video", "film"]  # fmt: skip
 
 
 def lungseg(*words, data=None, fresh=False) -> subprocess.CompletedProcess:
@@ -201,6 +201,18 @@ def test_a_film_is_as_fast_as_large_and_as_long_as_asked(toy_case, tmp_path):
         for option, value in (("--speed", "0"), ("--width", "99"), ("--pause", "-1")):
             done = lungseg(*command, option, value)
             assert done.returncode == 2 and option in done.stderr, "typer's own line names the option and its range"
+
+
+def test_a_handout_has_neither_labels_nor_a_seed_to_be_guessed(tmp_path):
+    words = ["phantom", "--out", tmp_path / "kept", "--handout", tmp_path / "given", "--cases", "2",
+             "--unlabelled", "1", "--matrix", "64", "--workers", "1"]  # fmt: skip
+    done = lungseg(*words)
+    assert done.returncode == 2 and "12 digits" in " ".join(done.stderr.split()) and not (tmp_path / "kept").exists()
+    done = lungseg("phantom", "--handout", tmp_path / "given", "--seed", "734029385716", data=tmp_path)
+    assert done.returncode == 2 and "--out" in done.stderr and not (tmp_path / "data").exists()
+    done = lungseg(*words, "--seed", "734029385716")
+    assert done.stdout.split() == [str(tmp_path / "kept"), str(tmp_path / "given")], done.stderr
+    assert sorted(path.name for path in (tmp_path / "given").iterdir()) == ["lung_001.nii.gz", "lung_002.nii.gz"]
 
 
 def test_average_makes_the_folder(weights, tmp_path):

@@ -18,7 +18,7 @@ def main() -> None:
     Where a package is missing without which there are no commands, every one of them is ``lungseg doctor``.
     """
     try:
-        from . import data, networks  # noqa: F401  (each adds its commands)
+        from . import data, networks, ranking  # noqa: F401  (each adds its commands)
         from .common import app, tell
     except ImportError:
         from .doctor import report

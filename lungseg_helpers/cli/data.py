@@ -31,6 +31,9 @@ from .common import (
     tell,
 )
 
+SECRET = 10**11
+"""Seeds from here on have 12 digits: too many for a class to try them all."""
+
 
 @app.command()
 def film(
@@ -67,13 +70,28 @@ def phantom(
     unlabelled: Annotated[int, typer.Option(min=0, help="Cases without a label.")] = UNLABELLED_PHANTOMS,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 2026,
     matrix: Annotated[int, typer.Option(min=64, max=512, help="Rows and columns of a slice.")] = 256,
+    handout: Annotated[
+        Path | None,
+        typer.Option(help="For a class challenge: a folder for the labelled cases' scans, without labels and seed."),
+    ] = None,
     workers: WorkersOption = None,
 ) -> None:
-    """Make digital chest phantoms with tumours, as a Decathlon data set."""
-    from ..paths import dataset_root
-    from ..phantom.dataset import write_dataset
+    """Make digital chest phantoms with tumours, as a Decathlon data set.
 
-    print(write_dataset(out or dataset_root("phantom"), cases, unlabelled, seed, matrix, workers))
+    For a class challenge, give the class the folder HANDOUT, and keep OUT and the seed to yourself: whoever knows the
+    seed can make the labels again. So take a random one of 12 digits or more, which nobody can try out.
+    """
+    from ..paths import dataset_root
+    from ..phantom.dataset import write_dataset, write_handout
+
+    if handout and out is None:
+        raise typer.BadParameter("say where the labels are to be kept", param_hint="--out")
+    if handout and seed < SECRET:
+        hint = f"{seed} can be guessed, and then so can the labels; take a random one of 12 digits or more"
+        raise typer.BadParameter(hint, param_hint="--seed")
+    print(made := write_dataset(out or dataset_root("phantom"), cases, unlabelled, seed, matrix, workers))
+    if handout:
+        print(write_handout(made, handout))
 
 
 @fetch_app.command("real")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import few
 from ..video import PAUSE_S, SPEED, WIDTH
 from .common import (
     ClusterOption,
@@ -200,8 +200,7 @@ def evaluate(
     else:
         pairs, problems, missing = find_pairs(labels, predictions)
         if missing:
-            few = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
-            print(f"lungseg: {len(missing)} labelled cases without prediction, not scored: {few}", file=sys.stderr)
+            tell([f"{len(missing)} labelled cases without prediction, not scored: {few(missing)}"])
         scores = evaluate_pairs(pairs, True, read_patients(labels))
     report(scores, out or outputs_dir() / "scores.csv", problems)
 

@@ -74,3 +74,50 @@ def seeds_by_patients(rows: pd.DataFrame, score: str = "dice") -> pd.DataFrame:
     Patients are sorted, so two models' tables of the same patients fit :func:`paired_difference`.
     """
     return rows.pivot(index="seed", columns="patient", values=score).sort_index(axis=1)
+
+
+def told_apart(scores: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Return which models are shown to be better than which: bool (models, models), True where row beats column.
+
+    ``scores`` is (models, patients), without NaN, a network of each model on the same patients. With many models many
+    pairs are compared, and one in twenty would seem different by luck alone. So Holm's method (Scand J Stat 6:65, 1979)
+    corrects for both directions of all pairs, each by :func:`paired_difference`: the chance that *any* model is falsely
+    called better than another is at most 1 - ``level``. Of two models it is that function's own interval.
+    """
+    pairs = np.triu_indices(len(scores), 1)
+    one, other = (scores[each, None] for each in pairs)
+    better = np.zeros((len(scores),) * 2, bool)
+    told, before = 0, -1
+    # what has been told apart is taken off the count of the comparisons, until nothing more is
+    while told > before and len(one):
+        error = (1 - level) / (2 * len(one) - told)
+        found = paired_difference(one, other, 1 - 2 * error)
+        before, told = told, int(np.sum(found.apart))
+        better[pairs], better.T[pairs] = found.low > 0, found.high < 0
+    return better
+
+
+def place_ranges(better: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best and the worst place that each model may have: int (models,) each, 1 is the first.
+
+    ``better`` is that of :func:`told_apart`. As many models stand before one as are shown to be better, and as many
+    behind it as it is shown to beat; where it stands among the rest is not known. All ranges hold at once, with the
+    level of :func:`told_apart` (Mogstad, Romano, Shaikh and Wilhelm, Rev Econ Stud 91:476, 2024). They may overlap:
+    the first and the third can be told apart while the second is told from neither.
+    """
+    return 1 + better.sum(axis=0), len(better) - better.sum(axis=1)
+
+
+def alike_runs(better: np.ndarray) -> list[tuple[int, int]]:
+    """Return the longest runs of neighbours in a :func:`told_apart` of whom no two are: (start, end) as of a slice.
+
+    The runs may overlap. A model that is told apart from both its neighbours is a run of its own.
+    """
+    runs: list[tuple[int, int]] = []
+    for start in range(len(better)):
+        end = start + 1
+        while end < len(better) and not better[start : end + 1, start : end + 1].any():
+            end += 1
+        if not runs or end > runs[-1][1]:
+            runs.append((start, end))
+    return runs

@@ -48,7 +48,8 @@ def score_files(label: Path, prediction: Path) -> tuple[dict[str, Any], list[dic
     A mask whose voxels are stored in another order (RAS for LAS, say) is turned first.
     Raises :class:`ScanError` where a file cannot be used or they do not lie on the same grid.
     """
-    truth, predicted = read_scan(label, "label"), read_scan(prediction, "label")
+    truth = read_scan(label, "label")
+    predicted = read_scan(prediction, "label", truth.voxels.size)
     try:
         mask = label_on_grid(truth, predicted)
     except ScanError as error:
@@ -58,6 +59,15 @@ def score_files(label: Path, prediction: Path) -> tuple[dict[str, Any], list[dic
     return score(truth.voxels, mask, truth.spacing, matched), lesion_rows(matched, truth.spacing)
 
 
+def find_labels(labels: Path) -> dict[str, Path]:
+    """Return the label files of a Decathlon data set, or of a folder of label files, by case, sorted.
+
+    Raises :class:`SourceError` where the folder is missing or holds none.
+    """
+    folder = Path(labels) / "labelsTr"
+    return {case.id: case.image for case in find_cases(folder if folder.is_dir() else labels)}
+
+
 def find_pairs(labels: Path, predictions: Path) -> tuple[dict[str, tuple[Path, Path]], list[str], list[str]]:
     """Match label files with ``<case>_pred.nii.gz`` files by case; other files of a prediction are passed over.
 
@@ -65,8 +75,7 @@ def find_pairs(labels: Path, predictions: Path) -> tuple[dict[str, tuple[Path, P
     each prediction that has no label, and the labelled cases that have no prediction. Raises
     :class:`SourceError` where a folder is missing or nothing matches.
     """
-    folder = Path(labels) / "labelsTr"
-    truth = {case.id: case.image for case in find_cases(folder if folder.is_dir() else labels)}
+    truth = find_labels(labels)
     masks = [case for case in find_cases(predictions) if not case.id.endswith(PROBABILITY)]
     predicted = {case.id.removesuffix(MASK): case.image for case in masks}
     pairs = {case: (truth[case], predicted[case]) for case in sorted(truth.keys() & predicted.keys())}

@@ -14,15 +14,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 from isal import igzip
 
-from ..errors import SourceError
+from ..errors import SourceError, few
 from ..parallel import side_by_side
 from ..phantom import PHANTOMS, UNLABELLED_PHANTOMS
 from ..writing import PARTIAL, dataset_json, write_nifti, written_whole
 from .thorax import Phantom, make_phantom
 
-__all__ = ["VERSION", "Phantom", "is_current", "make_phantom", "write_dataset"]
+__all__ = ["VERSION", "Phantom", "is_current", "make_phantom", "write_dataset", "write_handout"]
 
 VERSION = 8
 """Raised whenever the same seed gives another phantom, so that older files are made afresh."""
@@ -84,6 +86,24 @@ def write_dataset(
     )
     with _disk_errors(out / "dataset.json"), written_whole(out / "dataset.json") as partial:
         partial.write_text(text, encoding="utf-8")
+    return out
+
+
+def write_handout(root: Path, out: Path) -> Path:
+    """Write the labelled scans of a phantom set to ``out`` as a class may have them, and return it.
+
+    They lie right in that folder, without their labels. A phantom's header holds its seed, from which its label can be
+    made again; here it does not. Raises :class:`SourceError` where ``out`` holds anything else, or cannot be written.
+    """
+    scans = sorted((Path(root) / "imagesTr").glob("lung_*.nii.gz"))
+    out = Path(out)
+    there = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.is_dir() else set()
+    if others := sorted(there - {path.name for path in scans}):
+        raise SourceError(f"{out}: holds other files ({few(others)}); choose an empty folder for the class")
+    for path in scans:
+        scan = nib.load(path)
+        with _disk_errors(out / path.name):
+            write_nifti(out / path.name, np.asarray(scan.dataobj), scan.affine)
     return out
 
 

@@ -34,6 +34,9 @@ cancers 22 % (Vaaler et al., Chest 111:115, 1997), of small peripheral ones almo
 
 GOLDEN = 0.6180339887498949
 
+EXACT_SEEDS = 2**46
+"""Up to here the product of seed and golden ratio has a fraction; beyond, floating point has none left."""
+
 
 @dataclass(frozen=True)
 class Tumour:
@@ -67,10 +70,10 @@ def draw_tumours(seed: int) -> list[Tumour]:
 
     The case's total volume has the rank seed × golden ratio (modulo 1) in Task06's
     distribution: alone it is as good as random, yet a few consecutive seeds already
-    cover small and large tumours evenly.
+    cover small and large tumours evenly. The rank repeats after :data:`EXACT_SEEDS`; nothing else does.
     """
     rng = np.random.default_rng([seed, 2])
-    rank = (seed * GOLDEN + 0.5) % 1.0
+    rank = (seed % EXACT_SEEDS * GOLDEN + 0.5) % 1.0
     total = float(np.exp(np.interp(rank, VOLUME_RANKS, np.log(VOLUME_ML))))
     shares = [1.0] if total < 2 or rng.random() < 0.85 else [s := float(rng.uniform(0.55, 0.9)), 1 - s]
     return [_draw_one(rng, share * total) for share in shares]

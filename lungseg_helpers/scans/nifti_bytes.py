@@ -40,6 +40,7 @@ _HEADERS = {
 
 _COPY_AGAIN = "copy or download it again"
 _EXPORT_AGAIN = "it is damaged: export it again"
+_OF_ITS_SCAN = "predict again from the same scan"
 
 
 def reject(path: Path, fault: str, remedy: str) -> NoReturn:
@@ -47,11 +48,12 @@ def reject(path: Path, fault: str, remedy: str) -> NoReturn:
     raise ScanError(f"{path}: {fault}; {remedy}")
 
 
-def read_nifti(path: Path) -> tuple[np.ndarray, nib.Nifti1Header]:
+def read_nifti(path: Path, voxels: int | None = None) -> tuple[np.ndarray, nib.Nifti1Header]:
     """Return the stored voxels (x, y, z; unscaled, in the stored type and byte order) and the header.
 
     A trailing axis of length 1 is dropped. Raises :class:`ScanError` for anything but a
-    whole, undamaged ``.nii`` or ``.nii.gz`` file of one 3-D volume.
+    whole, undamaged ``.nii`` or ``.nii.gz`` file of one 3-D volume, and for one of more than
+    ``voxels`` voxels, where they are given.
     """
     try:
         if path.is_dir():
@@ -72,9 +74,9 @@ def read_nifti(path: Path) -> tuple[np.ndarray, nib.Nifti1Header]:
             if not zipped and magic == GZIP_MAGIC:
                 reject(path, "is gzip although its name ends in .nii", "rename it to .nii.gz")
             if not zipped:
-                return _read_stream(path, file, size)
+                return _read_stream(path, file, size, voxels)
             with igzip.IGzipFile(fileobj=file, mode="rb") as stream:
-                return _read_stream(path, stream, size * MAX_INFLATION)
+                return _read_stream(path, stream, size * MAX_INFLATION, voxels)
     except FileNotFoundError:
         reject(path, "does not exist", "check the path")
     except PermissionError:
@@ -93,10 +95,12 @@ def read_nifti(path: Path) -> tuple[np.ndarray, nib.Nifti1Header]:
         reject(path, f"cannot be read ({error.strerror or error})", "check the disk and the path")
 
 
-def _read_stream(path: Path, stream: BinaryIO, most: int) -> tuple[np.ndarray, nib.Nifti1Header]:
+def _read_stream(path: Path, stream: BinaryIO, most: int, voxels: int | None) -> tuple[np.ndarray, nib.Nifti1Header]:
     """Read header and voxels from an open stream that can yield ``most`` bytes at the very most."""
     header = _read_header(path, stream)
     shape = _shape(path, header)
+    if voxels is not None and math.prod(shape) > voxels:
+        reject(path, f"has {' × '.join(map(str, shape))} voxels, more than the {voxels} of its scan", _OF_ITS_SCAN)
     dtype = header.get_data_dtype()
     offset = float(header["vox_offset"])
     first = int(header["sizeof_hdr"]) + 4

@@ -51,22 +51,23 @@ class Scan:
         return nib.aff2axcodes(self.affine)
 
 
-def read_scan(path: str | Path, kind: str = "image") -> Scan:
+def read_scan(path: str | Path, kind: str = "image", voxels: int | None = None) -> Scan:
     """Read one ``.nii`` or ``.nii.gz`` file whole; ``kind`` is ``"image"`` or ``"label"``.
 
-    The header's slope and intercept are applied. A trailing axis of length 1 is dropped.
+    The header's slope and intercept are applied. A trailing axis of length 1 is dropped. ``voxels`` is how many
+    the file may have, where the caller knows: a larger one is refused before it takes any memory.
 
     Raises
     ------
     ScanError
         Where the file is missing, unreadable, damaged, not three-dimensional NIfTI, has no
-        usable geometry, holds NaN, infinity or values beyond :data:`MAX_VALUE`, or (labels)
-        values other than 0…255.
+        usable geometry, has more voxels than ``voxels``, holds NaN, infinity or values beyond
+        :data:`MAX_VALUE`, or (labels) values other than 0…255.
     """
     if kind not in ("image", "label"):
         raise ValueError(f"kind is {kind!r}; use 'image' or 'label'")
     path = Path(path)
-    raw, header = read_nifti(path)
+    raw, header = read_nifti(path, voxels)
     # A damaged number is answered with a ScanError, so NumPy need not warn of it as well.
     with np.errstate(all="ignore"):
         slope, inter = _scaling(path, header)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 
@@ -28,6 +29,24 @@ def _bytes(root):
 def test_same_seed_same_bytes_on_any_core_count(data_set, tmp_path):
     again = write_dataset(tmp_path / "again", cases=3, unlabelled=1, seed=5, matrix=64, workers=1)
     assert _bytes(again) == _bytes(data_set)
+
+
+def test_a_handout_is_the_scans_alone_and_holds_no_seed(data_set, tmp_path):
+    out = phantom.write_handout(data_set, tmp_path / "class")
+    names = [path.name for path in sorted((data_set / "imagesTr").iterdir())]
+    assert sorted(path.name for path in out.iterdir()) == names
+    for name in names:
+        kept, given = nib.load(data_set / "imagesTr" / name), nib.load(out / name)
+        np.testing.assert_array_equal(given.dataobj, kept.dataobj)
+        np.testing.assert_array_equal(given.affine, kept.affine)
+        assert given.get_data_dtype() == np.int16
+        stamp = bytes(kept.header["descrip"].item())
+        assert stamp in gzip.decompress((data_set / "imagesTr" / name).read_bytes()) and b"seed" in stamp
+        assert b"seed" not in gzip.decompress((out / name).read_bytes())
+    assert phantom.write_handout(data_set, out) == out, "once more is no error"
+    for folder in (data_set, data_set.parent):
+        with pytest.raises(SourceError, match="choose an empty folder"):
+            phantom.write_handout(data_set, folder)
 
 
 def test_other_seed_other_phantom():

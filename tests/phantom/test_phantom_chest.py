@@ -96,6 +96,12 @@ def test_a_few_seeds_already_cover_small_and_large_tumours():
     assert np.allclose(np.percentile(totals, [25, 50, 75]), TASK06_QUARTILES_ML, rtol=0.35)
 
 
+def test_a_seed_that_nobody_guesses_covers_them_too():
+    for secret in (734_029_385_716, 2**64 + 13, 10**38 + 7):
+        totals = [sum(t.volume_ml for t in draw_tumours(secret * 100_000 + case)) for case in range(1, 25)]
+        assert np.allclose(np.percentile(totals, [25, 50, 75]), TASK06_QUARTILES_ML, rtol=0.4), secret
+
+
 def test_all_kinds_sites_and_hu_occur():
     tumours = [t for seed in range(300) for t in draw_tumours(seed)]
     assert {t.kind for t in tumours} == set(KINDS) and {t.site for t in tumours} == set(SITES)

@@ -51,6 +51,18 @@ def test_integer_voxels_of_every_type_become_int16(tmp_path: Path, name: str, dt
     np.testing.assert_array_equal(scan.voxels, voxels.astype(np.int16))
 
 
+@pytest.mark.parametrize("name", ["lung_001.nii", "lung_001.nii.gz"])
+def test_a_file_of_more_voxels_than_asked_for_takes_no_memory(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, nifti(np.zeros((200, 200, 100), np.uint8)), name)
+    assert read_scan(path, "label", 4_000_000).voxels.shape == (200, 200, 100)
+    tracemalloc.start()
+    with pytest.raises(ScanError, match=r"200 × 200 × 100 voxels, more than the 3999999 of its scan; predict again"):
+        read_scan(path, "label", 3_999_999)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e6
+
+
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 def test_geometry_is_that_of_nibabel(tmp_path: Path, kind: type) -> None:
     path = write(tmp_path, nifti(noise(), kind))
