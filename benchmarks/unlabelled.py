@@ -211,8 +211,10 @@ def paired(table: pd.DataFrame, one: str, other: str, what: str = "dice") -> Dif
     """Return by how much arm ``one`` scores more than the ``other``, in pairs by patient and by seed.
 
     Trainings of one seed have the same labelled patients and the same first weights, so they are compared in pairs,
-    too: what is averaged, over patients and over seeds, are their differences.
+    too: what is averaged, over patients and over seeds, are their differences. Where the table holds several numbers of
+    labelled patients, each of them has seeds of its own.
     """
+    table = table.assign(seed=table["labelled"].astype(str) + "-" + table["seed"].astype(str))
     found = [seeds_by_patients(table[table["arm"] == arm], what).to_numpy(float) for arm in (one, other)]
     more = found[0] - found[1]
     return paired_difference(more, np.zeros_like(more))
