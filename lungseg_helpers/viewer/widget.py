@@ -198,12 +198,17 @@ class Viewer:
             f"<b>{self._ct[tuple(index)]:.0f} HU</b> at {mm[0]:.0f}, {mm[1]:.0f}, {mm[2]:.0f} mm"
         )
 
+    def set_window(self, level: float, width: float) -> None:
+        """Show from black to white the ``width`` HU around ``level``, until a button is pressed."""
+        if self.nv.volumes:
+            self.nv.volumes[0].cal_min, self.nv.volumes[0].cal_max = level - width / 2, level + width / 2
+
     def _limits(self) -> tuple[float, float]:
         return IN_3D if VIEWS[self.view.value] is SliceType.RENDER else window_limits(self.window.value)
 
     def _set_window(self) -> None:
-        if self.nv.volumes:
-            self.nv.volumes[0].cal_min, self.nv.volumes[0].cal_max = self._limits()
+        low, high = self._limits()
+        self.set_window((low + high) / 2, high - low)
 
     def _set_view(self) -> None:
         self._set_window()

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import map_coordinates
+from test_exercises_viewer import WRONG as IN_VIEWER
 from test_exercises_volumes import WRONG as IN_VOLUMES
 from torch import nn
 
@@ -468,6 +469,7 @@ WRONG = {
         lambda a, b: 0.05,
     ],
     **IN_VOLUMES,
+    **IN_VIEWER,
 }
 
 

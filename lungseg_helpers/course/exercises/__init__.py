@@ -16,6 +16,7 @@ _MODULES = {
     "evaluation": ("patient_dice", "count_found", "patient_by_patient", "choose_threshold"),
     "recipes": ("fair_steps", "paired_differences", "standard_error"),
     "volumes": ("elongation", "multiplications", "double_conv_3d", "blend"),
+    "viewer": ("next_find",),
 }
 """The exercises in the order of the notebooks, by the module that holds their checks."""
 
