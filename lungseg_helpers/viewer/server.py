@@ -13,7 +13,7 @@ NOTEBOOK = ROOT / "notebooks" / "09_viewer.ipynb"
 LESSON = "lesson"
 """The tag of cells that a page leaves out, unexecuted: they belong to the lesson."""
 
-IDLE_S = 600
+IDLE_S = 300
 """A kernel whose page is gone without a word, as after a crash of the browser, is ended after so many seconds."""
 
 POLICY = "; ".join(
@@ -28,8 +28,9 @@ POLICY = "; ".join(
 """What the browser may load: from here alone, so that no scan and no address of it goes elsewhere."""
 
 
-def page_only(_: Any, notebook: Any, cwd: str) -> Any:
+def page_only(request: Any, notebook: Any, cwd: str) -> Any:
     """Return a notebook without the cells of the lesson; Voilà calls it before it starts a kernel."""
+    _ = request.xsrf_token  # asked for, it is set: without this cookie a page that closes may not end its kernel
     notebook.cells = [cell for cell in notebook.cells if LESSON not in cell.metadata.get("tags", [])]
     return notebook
 
@@ -48,10 +49,6 @@ def serve(port: int = 8866, token: str | None = None) -> None:
     class Page(Voila):
         """Voilà, on loopback, which says its address as soon as it listens."""
 
-        def init_handlers(self) -> list:
-            """Return Voilà's handlers, but for those that serve files beside the notebook."""
-            return [handler for handler in super().init_handlers() if "/voila/files/" not in handler[0]]
-
         def launch_browser(self) -> None:
             """Print the address, in place of opening a browser: Voilà calls this once it listens."""
             print(f"http://127.0.0.1:{self.port}/?token={self.token}", flush=True)
@@ -60,12 +57,12 @@ def serve(port: int = 8866, token: str | None = None) -> None:
         ip="127.0.0.1",
         port=port,
         token=token or secrets.token_urlsafe(24),
-        log_level="WARNING",
+        log_level="WARN",
         tornado_settings={"headers": {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}},
     )
     page.config.MappingKernelManager.cull_idle_timeout = IDLE_S
     page.config.MappingKernelManager.cull_interval = 30
-    page.config.VoilaConfiguration.file_allowlist = []
+    page.config.VoilaConfiguration.file_allowlist = []  # no file beside the notebook is served
     page.config.VoilaConfiguration.prelaunch_hook = page_only
     page.config.VoilaConfiguration.show_margins = True
     page.initialize([str(NOTEBOOK)])

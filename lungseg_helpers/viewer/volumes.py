@@ -7,11 +7,12 @@ find of few voxels stays to be seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
+from scipy import ndimage
 
 from ..scans.scan import Scan
 
@@ -54,11 +55,14 @@ class Shown:
         return image.to_bytes()
 
 
-def shown(scan: Scan, layers: Mapping[str, np.ndarray], most: int = MOST_VOXELS) -> Shown:
+def shown(
+    scan: Scan, layers: Mapping[str, np.ndarray], most: int = MOST_VOXELS, surfaces: Iterable[str] = ()
+) -> Shown:
     """Return a scan and the layers on it for the browser, in at most about ``most`` voxels.
 
     ``layers`` are arrays of the scan's own (x, y, z) shape, uint8 or bool, by name. The finest axes are halved first,
-    so voxels become more alike, not less.
+    so voxels become more alike, not less. Of the masks named in ``surfaces`` the voxels inside are left out, so that
+    each plane shows an outline.
     """
     steps = _steps(scan, most)
     affine = scan.affine @ nib.affines.from_matvec(np.diag(steps), (np.array(steps) - 1) / 2)
@@ -66,10 +70,10 @@ def shown(scan: Scan, layers: Mapping[str, np.ndarray], most: int = MOST_VOXELS)
     shape = tuple(size // step for size, step in zip(scan.voxels.shape, steps, strict=True))
     parts = list(_parts(scan.voxels, steps))
     ct = np.clip(np.rint(sum(part.astype(np.float32) for part in parts) / len(parts)), -(2**15), 2**15 - 1)
-    smaller = {
-        name: nib.apply_orientation(np.maximum.reduce([*_parts(layer, steps)]).astype(np.uint8), turn)
-        for name, layer in layers.items()
-    }
+    smaller = {name: np.maximum.reduce([*_parts(layer, steps)]).astype(np.uint8) for name, layer in layers.items()}
+    for name in {*surfaces} & smaller.keys():
+        smaller[name] = smaller[name] * ~ndimage.binary_erosion(smaller[name])
+    smaller = {name: nib.apply_orientation(layer, turn) for name, layer in smaller.items()}
     return Shown(
         nib.apply_orientation(ct.astype(np.int16), turn),
         smaller,

@@ -35,7 +35,8 @@ LAYERS = {"truth": (86, 180, 233), "prediction": (230, 159, 0)}
 
 HEAT = "probability"
 
-OPACITY = {"truth": 0.55, "prediction": 0.55, HEAT: 0.6}
+OPACITY = {"prediction": 0.5, HEAT: 0.6, "truth": 1.0}
+"""How much of the scan a layer hides. They lie on one another in this order; of the truth only the surface is drawn."""
 
 LEAST_HEAT = 0.05
 """Below this probability nothing is drawn: else the whole chest would be tinted."""
@@ -119,7 +120,7 @@ class Viewer:
         bool, and ``probability``, uint8 in 255ths; any may be missing. ``finds`` is a table as
         :func:`~lungseg_helpers.prediction.components.component_table` makes it. ``title`` is text, not HTML.
         """
-        self.seen = shown(scan, layers)
+        self.seen = shown(scan, layers, surfaces=("truth",))
         self._to_mm = oriented_affine(scan.affine, scan.voxels.shape)
         self._ct = oriented(scan.voxels, scan.affine)
         self._table = pd.DataFrame() if finds is None else finds
@@ -143,7 +144,7 @@ class Viewer:
         low, high = self._limits()
         volumes = [_Layer(data=self.seen.nifti(), name="ct.nii", colormap="gray", cal_min=low, cal_max=high)]
         boxes = []
-        for name in self.seen.layers:
+        for name in sorted(self.seen.layers, key=[*OPACITY].index):
             volume = _Layer(data=self.seen.nifti(name), name=f"{name}.nii", **_colours(name))
             if name in LAYERS:
                 red, green, blue = LAYERS[name]
@@ -223,7 +224,8 @@ def _colours(name: str) -> dict[str, Any]:
 
 def _box(name: str, volume: Volume) -> widgets.Checkbox:
     """Return a box that shows and hides a layer."""
-    box = widgets.Checkbox(name != HEAT, description=name, indent=False, layout={"width": "9em"})
+    layout = {"width": "8em", "margin": "2px 2px 2px 1.5em"}
+    box = widgets.Checkbox(name != HEAT, description=name, indent=False, layout=layout)
 
     def toggle(change: dict[str, Any], volume: Volume = volume) -> None:
         volume.opacity = OPACITY[name] if change["new"] else 0.0
