@@ -55,7 +55,7 @@ class Receiver(anywidget.AnyWidget):
         """Take one message of the browser; whatever is wrong with it ends the file with a line."""
         try:
             self._take(content, buffers)
-        except (ScanError, OSError, TypeError, ValueError, KeyError) as error:
+        except (ScanError, OSError, TypeError, ValueError, LookupError) as error:
             self._give_up(str(error) if isinstance(error, ScanError) else f"the transfer failed ({error}); try again")
 
     def _take(self, content: dict[str, Any], buffers: list[memoryview]) -> None:

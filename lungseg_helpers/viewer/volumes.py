@@ -55,9 +55,7 @@ class Shown:
         return image.to_bytes()
 
 
-def shown(
-    scan: Scan, layers: Mapping[str, np.ndarray], most: int = MOST_VOXELS, surfaces: Iterable[str] = ()
-) -> Shown:
+def shown(scan: Scan, layers: Mapping[str, np.ndarray], most: int = MOST_VOXELS, surfaces: Iterable[str] = ()) -> Shown:
     """Return a scan and the layers on it for the browser, in at most about ``most`` voxels.
 
     ``layers`` are arrays of the scan's own (x, y, z) shape, uint8 or bool, by name. The finest axes are halved first,
@@ -65,7 +63,7 @@ def shown(
     each plane shows an outline.
     """
     steps = _steps(scan, most)
-    affine = scan.affine @ nib.affines.from_matvec(np.diag(steps), (np.array(steps) - 1) / 2)
+    affine = scan.affine @ nib.affines.from_matvec(np.diag(np.array(steps, float)), (np.array(steps) - 1) / 2)
     turn = nib.io_orientation(affine)
     shape = tuple(size // step for size, step in zip(scan.voxels.shape, steps, strict=True))
     parts = list(_parts(scan.voxels, steps))
