@@ -21,6 +21,7 @@ NAMES = (
     "luck",
     "thresholds",
     "phantom_to_real",
+    "viewer",
 )
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from lungseg_helpers.paths import ROOT
 
-WAIT_S = 600
+WAIT_S = 200
 """Nothing is asserted on time: this is when a test gives up."""
 
 WEBGL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
@@ -41,10 +41,14 @@ def browser() -> Iterator:
 
 
 def new_page(chromium, width: int = 1280, height: int = 900):
-    """Return a page of a visitor of its own; ``page.faults`` collects what goes wrong in its scripts."""
+    """Return a page of a visitor of its own.
+
+    ``page.faults`` collects what goes wrong in its scripts, ``page.asked`` the addresses of what it has loaded.
+    """
     page = chromium.new_context(viewport={"width": width, "height": height}).new_page()
     page.set_default_timeout(WAIT_S * 1000)
-    page.faults = []
+    page.faults, page.asked = [], []
+    page.on("requestfinished", lambda request: page.asked.append(request.url))
     page.on("pageerror", lambda error: page.faults.append(str(error)))
     return page
 

@@ -83,7 +83,8 @@ def shown(scan: Scan, layers: Mapping[str, np.ndarray], most: int = MOST_VOXELS,
 def _steps(scan: Scan, most: int) -> tuple[int, int, int]:
     steps = np.ones(3, int)
     while np.prod(np.array(scan.voxels.shape) // steps) > most:
-        steps[np.argmin(np.array(scan.spacing) * steps)] += 1
+        sides = np.array(scan.spacing) * steps
+        steps[sides < 1.01 * sides.min()] += 1  # pixels that are squares stay squares
     return tuple(int(step) for step in steps)
 
 

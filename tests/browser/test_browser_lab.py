@@ -116,8 +116,8 @@ def test_the_film_of_05_plays_and_is_in_view(lab, opened):
     film.evaluate("film => film.play()")
     until(lambda: film.evaluate("film => film.currentTime") > 0.3, page)
     box, size = film.bounding_box(), page.viewport_size
-    assert 0 <= box["x"] and box["x"] + box["width"] <= size["width"]
-    assert 0 <= box["y"] and box["y"] + box["height"] <= size["height"]
+    assert box["x"] >= 0 and box["x"] + box["width"] <= size["width"]
+    assert box["y"] >= 0 and box["y"] + box["height"] <= size["height"]
     assert film.evaluate("film => film.videoWidth") == 320
     page.close()
 
