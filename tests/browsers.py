@@ -18,7 +18,7 @@ from PIL import Image
 
 from lungseg_helpers.paths import ROOT
 
-WAIT_S = 200
+WAIT_S = 600
 """Nothing is asserted on time: this is when a test gives up."""
 
 WEBGL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]

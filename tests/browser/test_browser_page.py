@@ -32,7 +32,7 @@ def server(chromium, tmp_path_factory):
 
 
 def visited(chromium, server):
-    page = new_page(chromium, height=1500)
+    page = new_page(chromium, width=800, height=1500)  # WebGL without a graphics card takes its time
     page.goto(server[0], wait_until="commit")
     page.wait_for_selector("canvas")
     until(lambda: re.search(r"-?\d+ HU", words(page)), page)
