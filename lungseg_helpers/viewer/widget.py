@@ -69,7 +69,7 @@ class Viewer:
     def __init__(self, height: int = 440) -> None:
         self.seen: Shown | None = None
         self._table = pd.DataFrame()
-        self._slices: np.ndarray | None = None
+        self._range = window_limits("lung")
         self.nv = NiiVue(
             height=height,
             is_radiological_convention=True,
@@ -87,7 +87,7 @@ class Viewer:
         )
         self.window = widgets.ToggleButtons(options=list(WINDOWS))
         self.view = widgets.ToggleButtons(options=list(VIEWS))
-        self.window.style.button_width = self.view.style.button_width = "7.5em"
+        self.window.style.button_width = self.view.style.button_width = "9em"
         self.slice = widgets.IntSlider(1, 1, 2, description="slice", layout={"width": "30em"})
         self.finds = widgets.Dropdown(options=[], description="find", layout={"width": "30em"})
         names = ("◀ back", "next ▶")
@@ -99,7 +99,7 @@ class Viewer:
         self._listen()
 
     def _listen(self) -> None:
-        self.window.observe(lambda change: self._set_window(), "value")
+        self.window.observe(lambda change: change["new"] and self._set_range(*window_limits(change["new"])), "value")
         self.view.observe(lambda change: self._set_view(), "value")
         self.slice.observe(lambda change: self._to_slice(change["new"]), "value")
         self.finds.observe(lambda change: change["new"] and self.jump(change["new"]), "value")
@@ -136,7 +136,14 @@ class Viewer:
         if rows:
             self.jump(int(rows[0]["component"]))
         else:
-            self._look_at(self._to_mm[:3] @ [*(np.array(self._ct.shape) / 2), 1])
+            self._look_at(self._begin(scan, layers))
+
+    @staticmethod
+    def _begin(scan: Scan, layers: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return where to look at first, in mm, where nothing was found: the true tumour, else the scan's middle."""
+        inside = np.argwhere(layers["truth"]) if "truth" in layers else ()
+        middle = np.mean(inside, axis=0) if len(inside) else np.array(scan.voxels.shape) / 2
+        return scan.affine[:3] @ [*middle, 1]
 
     def _load(self) -> None:
         """Hand the volumes to the browser, and close those of the scan before, which frees them there and here."""
@@ -201,18 +208,19 @@ class Viewer:
 
     def set_window(self, level: float, width: float) -> None:
         """Show from black to white the ``width`` HU around ``level``, until a button is pressed."""
-        if self.nv.volumes:
-            self.nv.volumes[0].cal_min, self.nv.volumes[0].cal_max = level - width / 2, level + width / 2
+        self.window.value = None
+        self._set_range(level - width / 2, level + width / 2)
+
+    def _set_range(self, low: float, high: float) -> None:
+        self._range = low, high
+        self._set_view()
 
     def _limits(self) -> tuple[float, float]:
-        return IN_3D if VIEWS[self.view.value] is SliceType.RENDER else window_limits(self.window.value)
-
-    def _set_window(self) -> None:
-        low, high = self._limits()
-        self.set_window((low + high) / 2, high - low)
+        return IN_3D if VIEWS[self.view.value] is SliceType.RENDER else self._range
 
     def _set_view(self) -> None:
-        self._set_window()
+        if self.nv.volumes:
+            self.nv.volumes[0].cal_min, self.nv.volumes[0].cal_max = self._limits()
         self.nv.set_slice_type(VIEWS[self.view.value])
 
 

@@ -70,6 +70,17 @@ def test_a_window_is_level_and_width(seen):
     assert viewer.nv.volumes[0].cal_max == sum(WINDOWS["bone"]) - WINDOWS["bone"][1] / 2
 
 
+def test_a_window_of_ones_own_stays_until_a_button_is_pressed(seen):
+    viewer = Viewer()
+    viewer.show(*seen)
+    viewer.set_window(90, 160)
+    viewer.show(*seen)
+    ct = viewer.nv.volumes[0]
+    assert viewer.window.value is None and (ct.cal_min, ct.cal_max) == (10, 170)
+    viewer.window.value = "lung"
+    assert (ct.cal_min, ct.cal_max) == (-1350, 150)
+
+
 def test_a_box_hides_its_layer_alone_and_probability_is_hidden_at_first(seen):
     viewer = Viewer()
     viewer.show(*seen)
@@ -98,7 +109,14 @@ def test_the_scan_before_is_closed_and_pictures_from_the_browser_are_not_kept(se
 def test_without_finds_there_is_nothing_to_jump_to(seen):
     viewer = Viewer()
     viewer.show(seen[0], {})
-    assert viewer.jumps.layout.display == "none" and viewer.nv.scene.crosshair_pos == pytest.approx([0.5] * 3, abs=0.02)
+    assert viewer.jumps.layout.display == "none"
+    assert viewer.nv.scene.crosshair_pos == pytest.approx([0.5] * 3, abs=0.02)
+
+
+def test_where_nothing_was_found_it_begins_at_the_true_tumour(seen):
+    viewer = Viewer()
+    viewer.show(seen[0], {"truth": seen[1]["truth"]})
+    assert viewer.nv.scene.crosshair_pos == viewer.seen.share(seen[2].loc[0, ["x_mm", "y_mm", "z_mm"]].to_numpy(float))
 
 
 def test_a_picture_stands_beside_the_view(seen, monkeypatch):
