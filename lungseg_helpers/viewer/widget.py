@@ -147,7 +147,7 @@ class Viewer:
 
     def _load(self) -> None:
         """Hand the volumes to the browser, and close those of the scan before, which frees them there and here."""
-        old = list(self.nv.volumes)
+        old = [*self.nv.volumes, *(each for box in self.layers.children for each in (box, box.layout, box.style))]
         low, high = self._limits()
         volumes = [_Layer(data=self.seen.nifti(), name="ct.nii", colormap="gray", cal_min=low, cal_max=high)]
         boxes = []
@@ -161,8 +161,8 @@ class Viewer:
             volumes.append(volume)
         self.nv.load_volumes(volumes)
         self.layers.children = boxes
-        for volume in old:
-            volume.close()
+        for each in old:
+            each.close()
 
     def jump(self, number: int) -> None:
         """Set the crosshair into a find, by its number in the table; KeyError where there is none."""

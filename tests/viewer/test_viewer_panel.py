@@ -97,10 +97,10 @@ def test_the_scan_before_is_closed_and_pictures_from_the_browser_are_not_kept(se
     scan, layers, finds = seen
     viewer = Viewer()
     viewer.show(scan, layers, finds)
-    old = list(viewer.nv.volumes)
+    old, boxes = list(viewer.nv.volumes), list(viewer.layers.children)
     viewer.show(scan, {"prediction": layers["prediction"]}, finds)
     assert [volume.name for volume in viewer.nv.volumes] == ["ct.nii", "prediction.nii"]
-    assert all(volume.comm is None for volume in old)
+    assert all(each.comm is None for each in (*old, *boxes)), "what is open is kept, with its scan"
     piece = {"chunk_index": 0, "total_chunks": 1, "data_type": "int16", "chunk": memoryview(bytes(8))}
     viewer.nv.volumes[0].set_state({"chunk_img_0": piece, "opacity": 0.5})
     assert viewer.nv.volumes[0].img is None and viewer.nv.volumes[0].opacity == 0.5
