@@ -147,7 +147,8 @@ class Viewer:
 
     def _load(self) -> None:
         """Hand the volumes to the browser, and close those of the scan before, which frees them there and here."""
-        old = [*self.nv.volumes, *(each for box in self.layers.children for each in (box, box.layout, box.style))]
+        gone = [*self.nv.volumes, *self.layers.children]
+        old = [*gone, *(each.layout for each in gone), *(box.style for box in self.layers.children)]
         low, high = self._limits()
         volumes = [_Layer(data=self.seen.nifti(), name="ct.nii", colormap="gray", cal_min=low, cal_max=high)]
         boxes = []
