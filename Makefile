@@ -3,6 +3,7 @@
 #   make run        the whole road: install, a first film, data, all notebooks, overlay videos, score tables
 #   make film       install, and film one real patient with the course's own weights: a few minutes
 #   make lab        open the first notebook in JupyterLab
+#   make viewer     a page in the browser that shows scans, and takes one of your own; prints its address
 #   make test       unit tests, and every notebook compared with its committed outputs
 #   make test-oldest  unit tests with the lowest versions that pyproject.toml allows (PYTHON=python3.11)
 #   make pictures   the loop of a real patient and the contact sheet, anew from the shipped weights, to commit them
@@ -22,7 +23,7 @@ STAMP := $(VENV)/.lungseg-installed
 export OMP_WAIT_POLICY ?= passive
 OLDEST ?= .venv-oldest
 
-.PHONY: run film lab test test-oldest fuzz bench times wheels pictures notebooks clean venv
+.PHONY: run film lab viewer test test-oldest fuzz bench times wheels pictures notebooks clean venv
 .DEFAULT_GOAL := run
 
 venv: $(STAMP)
@@ -41,6 +42,9 @@ film: $(STAMP)
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks/01_preprocessing.ipynb
+
+viewer: $(STAMP)
+	@$(BIN)/lungseg viewer
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

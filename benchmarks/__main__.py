@@ -22,6 +22,7 @@ NAMES = (
     "thresholds",
     "phantom_to_real",
     "unlabelled",
+    "viewer",
 )
 
 

@@ -81,6 +81,9 @@ HOMES = {
     "contact_sheet": "video.sheets",
     "film_case": "video.films",
     "film_loop": "video.loops",
+    # 09: in the browser
+    "Viewer": "viewer.widget",
+    "OwnScan": "viewer.desk",
 }
 """The names at the door, by the module that each is at home in."""
 

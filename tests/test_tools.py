@@ -205,3 +205,30 @@ def test_the_readmes_minutes_are_those_that_were_measured():
         assert f"| {wanted['plain']} | {wanted['fast']} |" in row, row
         frame = nbformat.read(path, 4).cells[0].source
         assert f"about {wanted['plain']} minute" in frame and "plain cores" in frame, f"{path.stem}: {wanted}"
+
+
+def test_views_of_scans_are_left_out_of_a_notebook_and_sliders_and_pictures_stay():
+    def model(kind, *children):
+        return {"model_module": kind, "state": {"children": [f"IPY_MODEL_{child}" for child in children]}}
+
+    def shown(name):
+        data = {execute.VIEW: {"model_id": name}, "image/png": "a picture"}
+        return nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data)])
+
+    state = {
+        "panel": model("@jupyter-widgets/controls", "row", "view"),
+        "row": model("@jupyter-widgets/controls", "layout"),
+        "view": model("anywidget"),
+        "scan": model("anywidget"),
+        "box": model("@jupyter-widgets/controls", "slider", "layout"),
+        "slider": model("@jupyter-widgets/controls"),
+        "layout": model("@jupyter-widgets/base"),
+    }
+    notebook = nbformat.v4.new_notebook(cells=[shown("panel"), shown("box"), nbformat.v4.new_markdown_cell("text")])
+    notebook.metadata["widgets"] = {execute.STATE: {"state": dict(state), "version_major": 2}}
+    execute.leave_scans_out(notebook)
+    assert {*notebook.metadata.widgets[execute.STATE]["state"]} == {"box", "slider", "layout"}
+    assert [{*cell.outputs[0].data} for cell in notebook.cells[:2]] == [{"image/png"}, {execute.VIEW, "image/png"}]
+    notebook.cells = notebook.cells[:1]
+    execute.leave_scans_out(notebook)
+    assert "widgets" not in notebook.metadata

@@ -29,6 +29,9 @@ NOTEBOOKS = ROOT / "notebooks"
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^):\s]+)\)")
 """A picture in a notebook's text whose address is a file's, seen from the notebook."""
 
+VIEW, STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
+"""What a widget's output, and all widgets' state, are called in a notebook."""
+
 
 def numbered() -> list[Path]:
     """Return the course's notebooks in order."""
@@ -66,6 +69,34 @@ def copy_pictures(path: Path, out: Path) -> None:
                 shutil.copy(there, here)
 
 
+def leave_scans_out(notebook: nbformat.NotebookNode) -> None:
+    """Take the views that hold a scan, and their state of many MB, out of a notebook; the picture beside each stays.
+
+    They are those that lead, from widget to widget, to one of anywidget's, such as NiiVue's.
+    """
+    kept = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
+
+    def below(model: str) -> set[str]:
+        found, ahead = set(), [model]
+        while ahead:
+            found.add(one := ahead.pop())
+            ahead += set(re.findall(r"IPY_MODEL_(\w+)", str(kept.get(one, {}).get("state", "")))) - found
+        return found
+
+    wanted: set[str] = set()
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        view = output.get("data", {}).get(VIEW)
+        models = below(view["model_id"]) if view else set()
+        if any(kept.get(model, {}).get("model_module") == "anywidget" for model in models):
+            del output["data"][VIEW]
+        else:
+            wanted |= models
+    for model in set(kept) - wanted:
+        del kept[model]
+    if "widgets" in notebook.metadata and not kept:
+        del notebook.metadata["widgets"]
+
+
 def execute(path: Path, out: Path) -> float:
     """Execute one notebook, write it to ``out``, and return the seconds it took.
 
@@ -89,6 +120,7 @@ def execute(path: Path, out: Path) -> float:
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        leave_scans_out(notebook)
         widgets = notebook.metadata.get("widgets")  # what sliders showed, so that they are seen before a kernel runs
         notebook.metadata = nbformat.from_dict(
             ({"widgets": widgets} if widgets else {})

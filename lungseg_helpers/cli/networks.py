@@ -241,3 +241,16 @@ def video(
     ending, folder = ".gif" if gif else ".webp" if loop else ".mp4", out or outputs_dir() / "videos"
     look = {"window": window.value, "slab_mm": mip, "frames_per_second": speed, "width": width, "pause_s": pause}
     print(film_case(scan, folder, label, prediction, probability, plane.value, ending, loop, **look))
+
+
+@app.command()
+def viewer(
+    port: Annotated[int, typer.Option(min=1024, max=65535, help="Another one is taken where it is in use.")] = 8866,
+) -> None:
+    """Open a page in the browser that shows scans, and takes one of your own. Prints its address; Ctrl-C ends it.
+
+    Only this machine can reach the page, and only who has the token in the address.
+    """
+    from ..viewer.server import serve
+
+    serve(port)

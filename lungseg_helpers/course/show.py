@@ -45,10 +45,10 @@ def show_figure(alt: str, figure: Figure | None = None) -> None:
     ``alt`` says in words what is to be seen, for those who cannot see it: it stands in the output's metadata, as
     Jupyter's format has it. The picture is :func:`~lungseg_helpers.course.pictures.small_png`'s.
     """
-    display(_picture(figure or plt.gcf()), metadata={"image/png": {"alt": alt}}, raw=True)
+    display(as_output(figure or plt.gcf()), metadata={"image/png": {"alt": alt}}, raw=True)
 
 
-def _picture(figure: Figure) -> dict[str, str]:
+def as_output(figure: Figure) -> dict[str, str]:
     """Return a figure as a notebook's output holds it, and close it."""
     picture = {"image/png": base64.b64encode(small_png(figure)).decode(), "text/plain": repr(figure)}
     plt.close(figure)
@@ -64,7 +64,7 @@ def show_sliders(draw: Callable[..., Any], alt: str, **sliders: Any) -> None:
     from ipywidgets import interactive  # takes a moment to import, and most notebooks show no slider
 
     draw(**{name: slider.value for name, slider in sliders.items()})
-    picture = _picture(plt.gcf())
+    picture = as_output(plt.gcf())
     widget = interactive(draw, **sliders)._repr_mimebundle_()
     display(widget | picture, metadata={"image/png": {"alt": alt}}, raw=True)
 

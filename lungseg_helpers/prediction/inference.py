@@ -39,6 +39,9 @@ BASELINE_HU = -300
 BATCH_SIZES = {"cpu": 4, "cuda": 16}
 """Slices per batch: a small one stays in a processor's cache, a large one fills a GPU."""
 
+STEPS = ("preparing", "segmenting", "measuring")
+"""What :func:`predict_case` does, one after the other."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -123,14 +126,22 @@ def predict_case(
     progress: bool = False,
     flips: bool = False,
     probability: bool = False,
+    scan: Scan | None = None,
+    report: Callable[[str], None] = lambda step: None,
 ) -> Prediction:
     """Read one scan and segment it. Raises :class:`ScanError` where the scan cannot be used.
 
-    ``flips`` as in :func:`predict_stack`; ``probability`` asks for the probabilities beside the mask.
+    ``flips`` as in :func:`predict_stack`; ``probability`` asks for the probabilities beside the mask. ``scan`` spares
+    a second reading where the caller has read ``case.image`` already. ``report`` is told each of :data:`STEPS` as it
+    begins.
     """
-    scan = read_scan(case.image)
+    prepare, segment, measure = STEPS
+    report(prepare)
+    scan = scan or read_scan(case.image)
     stack = scan_stack(Case(case.id, case.image), recipe, scan)
+    report(segment)
     probabilities = predict_stack(network, recipe, stack, device, progress=progress, flips=flips)
+    report(measure)
     mask = probabilities_to_mask(probabilities, stack, recipe)
     table = component_table(scan, mask, values_from_grid(probabilities, stack.grid, mask))
     share = unoriented(share_from_grid(probabilities, stack.grid), scan.affine) if probability else None

@@ -7,6 +7,7 @@ change sign.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -35,3 +36,15 @@ def itk_affine(image: sitk.Image) -> np.ndarray:
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+
+def announced_bytes(path: Path) -> int:
+    """Return how many bytes the voxels of an image have by its header alone; :class:`ScanError` where it has none."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise ScanError(f"{path}: SimpleITK cannot read its header; give an undamaged NRRD or MHA file") from error
+    voxel = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), reader.GetNumberOfComponents())
+    return math.prod(reader.GetSize()) * voxel.GetSizeOfPixelComponent() * reader.GetNumberOfComponents()

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import map_coordinates
 from test_exercises_unlabelled import WRONG as WITHOUT_LABELS
+from test_exercises_viewer import WRONG as IN_VIEWER
 from test_exercises_volumes import WRONG as IN_VOLUMES
 from torch import nn
 
@@ -470,6 +471,7 @@ WRONG = {
     ],
     **IN_VOLUMES,
     **WITHOUT_LABELS,
+    **IN_VIEWER,
 }
 
 

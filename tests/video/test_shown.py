@@ -10,8 +10,8 @@ from lungseg_helpers.paths import ROOT
 SHOWN = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", (ROOT / "README.md").read_text())
 
 
-def test_readme_shows_a_film_and_the_test_patients():
-    assert [address for _, address in SHOWN] == ["data/loop.webp", "data/contact_sheet.png"]
+def test_readme_shows_a_film_the_viewer_and_the_test_patients():
+    assert [address for _, address in SHOWN] == ["data/loop.webp", "data/viewer.webp", "data/contact_sheet.png"]
 
 
 @pytest.mark.parametrize(("words", "address"), SHOWN)

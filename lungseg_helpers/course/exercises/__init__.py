@@ -17,6 +17,7 @@ _MODULES = {
     "recipes": ("fair_steps", "paired_differences", "standard_error"),
     "volumes": ("elongation", "multiplications", "double_conv_3d", "blend"),
     "unlabelled": ("pseudo_labels", "consistency", "agreement"),
+    "viewer": ("next_find",),
 }
 """The exercises in the order of the notebooks, by the module that holds their checks."""
 

@@ -1,0 +1,69 @@
+"""``lungseg viewer``: notebook 09 as a page, by Voilà, for this machine alone and for those who have the address."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from ..errors import SourceError
+from ..paths import ROOT
+
+NOTEBOOK = ROOT / "notebooks" / "09_viewer.ipynb"
+
+LESSON = "lesson"
+"""The tag of cells that a page leaves out, unexecuted: they belong to the lesson."""
+
+IDLE_S = 300
+"""A kernel whose page is gone without a word, as after a crash of the browser, is ended after so many seconds."""
+
+POLICY = "; ".join(
+    (
+        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:",
+        "connect-src 'self' ws: data: blob:",
+        "frame-ancestors 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+    )
+)
+"""What the browser may load: from here alone, so that no scan and no address of it goes elsewhere."""
+
+
+def page_only(request: Any, notebook: Any, cwd: str) -> Any:
+    """Return a notebook without the cells of the lesson; Voilà calls it before it starts a kernel."""
+    _ = request.xsrf_token  # asked for, it is set: without this cookie a page that closes may not end its kernel
+    notebook.cells = [cell for cell in notebook.cells if LESSON not in cell.metadata.get("tags", [])]
+    return notebook
+
+
+def serve(port: int = 8866, token: str | None = None) -> None:
+    """Serve the page on the loopback interface until Ctrl-C; prints its address, with the token that it asks for.
+
+    Another port is taken where this one is in use. ``token`` is by default drawn anew each time.
+    Raises :class:`SourceError` where Voilà is not installed.
+    """
+    try:
+        from voila.app import Voila
+    except ImportError as error:
+        raise SourceError('Voilà is not installed; pip install -e ".[course]"') from error
+
+    class Page(Voila):
+        """Voilà, on loopback, which says its address as soon as it listens."""
+
+        def launch_browser(self) -> None:
+            """Print the address, in place of opening a browser: Voilà calls this once it listens."""
+            print(f"http://127.0.0.1:{self.port}/?token={self.token}", flush=True)
+
+    page = Page(
+        ip="127.0.0.1",
+        port=port,
+        token=token or secrets.token_urlsafe(24),
+        log_level="WARN",
+        tornado_settings={"headers": {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}},
+    )
+    page.config.MappingKernelManager.cull_idle_timeout = IDLE_S
+    page.config.MappingKernelManager.cull_interval = 30
+    page.config.VoilaConfiguration.file_allowlist = []  # no file beside the notebook is served
+    page.config.VoilaConfiguration.prelaunch_hook = page_only
+    page.config.VoilaConfiguration.show_margins = True
+    page.initialize([str(NOTEBOOK)])
+    page.start()

@@ -1,0 +1,80 @@
+"""The page's server: on loopback, with a token, and nothing of the disk behind it."""
+
+import http.client
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from browsers import served
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    with served(["lungseg_helpers.cli", "viewer", "--port", "18866"], folder) as (address, process):
+        yield address, process
+
+
+def asked(address, path, method="GET", **headers):
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
+    connection.request(method, path, headers=headers)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, dict(answer.getheaders()), body
+
+
+def test_it_listens_on_loopback_alone(page):
+    _, process = page
+    listening = [each.laddr.ip for each in psutil.Process(process.pid).net_connections() if each.status == "LISTEN"]
+    assert listening and set(listening) == {"127.0.0.1"}
+
+
+def test_the_token_is_long_and_new_each_time_and_no_other_user_sees_it(page):
+    address, process = page
+    token = address.partition("token=")[2]
+    assert len(token) >= 32
+    assert token not in " ".join(psutil.Process(process.pid).cmdline())
+
+
+@pytest.mark.parametrize("path", ["/", "/?token=wrong", "/?token=", "/09_viewer.ipynb", "/api/kernels"])
+def test_without_the_token_there_is_only_the_question_for_it(page, path):
+    status, headers, _ = asked(page[0], path)
+    assert (status, headers["Location"].partition("?")[0]) == (302, "/login")
+    assert not [each for each in psutil.Process(page[1].pid).children() if "ipykernel" in " ".join(each.cmdline())]
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/kernels/1-1-1-1-1", "/api/kernels/1-1-1-1-1/channels", "/voila/api/shutdown/1-1-1-1-1"]
+)
+def test_no_kernel_is_reached_without_the_token(page, path):
+    status, _, _ = asked(page[0], path, "POST" if "shutdown" in path else "GET")
+    assert status == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/voila/files/09_viewer.ipynb",
+        "/voila/files/glossary.md",
+        "/voila/files/../data/loop.webp",
+        "/voila/files/../data/contact_sheet.png",
+        "/voila/files/%2e%2e/data/contact_sheet.png",
+        "/voila/static/../../../../../../../../../../etc/passwd",
+        "/voila/templates/lab/static/../../../../../../../../../../etc/passwd",
+        "/voila/labextensions/../../../../../../../../../../etc/passwd",
+    ],
+)
+def test_no_file_is_served_with_or_without_the_token(page, path):
+    address, _ = page
+    for headers in ({}, {"Authorization": f"token {address.partition('token=')[2]}"}):
+        status, _, body = asked(address, path, **headers)
+        assert status in (400, 403, 404, 500) and b"root:" not in body, path
+
+
+def test_the_browser_is_told_to_load_nothing_from_elsewhere(page):
+    _, headers, _ = asked(page[0], "/")
+    assert (
+        "default-src 'self'" in headers["Content-Security-Policy"] and "http" not in headers["Content-Security-Policy"]
+    )
+    assert headers["Referrer-Policy"] == "no-referrer"
