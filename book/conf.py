@@ -91,11 +91,17 @@ FILM = re.compile(r'<video src="[^"]*?/videos/([^"]+)"([^>]*)>(.*?)</video>', re
 
 def setup(app: Sphinx) -> None:
     """Connect what is below."""
+    app.connect("builder-inited", leave_out_search)
     app.connect("source-read", complete)
     app.connect("build-finished", finish)
-    app.add_html_math_renderer(
-        "mathml", inline_renderers=(formula, None), block_renderers=(displayed_formula, None)
-    )
+    app.add_html_math_renderer("mathml", inline_renderers=(formula, None), block_renderers=(displayed_formula, None))
+
+
+def leave_out_search(app: Sphinx) -> None:
+    """Take the search from the one long page, which has no index and no page of results."""
+    if app.builder.name == "singlehtml":
+        parts = ("brand", "scroll-start", "navigation", "scroll-end")
+        app.config.html_sidebars = {"**": [f"sidebar/{part}.html" for part in parts]}
 
 
 def complete(app: Sphinx, page: str, source: list[str]) -> None:
