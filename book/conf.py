@@ -47,7 +47,7 @@ nb_code_prompt_hide = "Hide the code"
 nb_ipywidgets_js = {}  # they would come from elsewhere, and a slider without a kernel draws nothing
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-bibtex_bibfiles = ["references.bib"]
+bibtex_bibfiles = [str(ROOT / "book" / "references.bib")]  # versions differ in what a relative path starts from
 
 html_theme = "furo"
 html_title = "Lung tumour segmentation"
@@ -65,6 +65,10 @@ LONG = 12
 """A cell of more lines is folded: more than half of a phone's screen."""
 
 CONTENTS = """
+````{only} builder_html
+<p><a href="print/index.html">All of this, notebooks and cards, on one page to print</a></p>
+````
+
 ```{toctree}
 :caption: Notebooks
 :hidden:
