@@ -8,6 +8,7 @@
 #   make test-oldest  unit tests with the lowest versions that pyproject.toml allows (PYTHON=python3.11)
 #   make pictures   the loop of a real patient and the contact sheet, anew from the shipped weights, to commit them
 #   make notebooks  the pictures, and the notebooks executed in place, to commit them
+#   make book       the notebooks as a web site, outputs as committed: outputs/book/site; on one page to print: its print/
 #   make times      make run from nothing, in a temporary folder, measured: outputs/times.json
 #   make bench      the measurements side by side, about two hours; kept in outputs/benchmarks.json
 #   make fuzz       20,000 broken scans against the reader (the unit tests hold 2,000)
@@ -22,8 +23,9 @@ STAMP := $(VENV)/.lungseg-installed
 # as the package sets it, for a notebook that imports torch first
 export OMP_WAIT_POLICY ?= passive
 OLDEST ?= .venv-oldest
+SPHINX = $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c book -d outputs/book/doctrees
 
-.PHONY: run film lab viewer test test-oldest fuzz bench times wheels pictures notebooks clean venv
+.PHONY: run film lab viewer test test-oldest fuzz bench times wheels pictures notebooks book clean venv
 .DEFAULT_GOAL := run
 
 venv: $(STAMP)
@@ -77,6 +79,16 @@ notebooks: pictures
 	$(BIN)/lungseg film
 	$(BIN)/lungseg phantom
 	$(BIN)/python tools/execute.py
+
+# -E reads every page anew: films and solutions may have changed where a notebook has not
+book: $(VENV)/.lungseg-book-installed
+	$(SPHINX) -E . outputs/book/site
+	$(SPHINX) -b singlehtml . outputs/book/site/print
+	@echo "outputs/book/site/index.html"
+
+$(VENV)/.lungseg-book-installed: $(STAMP) book/requirements.lock
+	$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --requirement book/requirements.lock
+	@touch $@
 
 clean:
 	rm -rf outputs data/phantom data/phantom_100 data/first_phantom data/phantom_to_real data/real data/stacks .pytest_cache .hypothesis .ruff_cache

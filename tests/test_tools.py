@@ -44,7 +44,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(index, "indexes", lambda: ["here"])
     listing = {name: [{"filename": file, "size": 10**6} for file in files] for name, files in FILES.items()}
     monkeypatch.setattr(index, "_listing", lambda address, name: listing[name])
-    monkeypatch.setattr(wheels, "requirements", lambda: index.requirements(lock))
+    monkeypatch.setattr(wheels, "requirements", lambda *locks: index.requirements(lock))
     return lock
 
 

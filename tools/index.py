@@ -27,6 +27,9 @@ from pip._vendor.packaging.utils import canonicalize_name, parse_wheel_filename
 
 LOCK = Path(__file__).resolve().parent.parent / "requirements.lock"
 
+BOOK_LOCK = LOCK.parent / "book" / "requirements.lock"
+"""What ``make book`` installs beside it."""
+
 JSON = "application/vnd.pypi.simple.v1+json"
 
 
@@ -53,9 +56,10 @@ class Wheel:
     size: int
 
 
-def requirements(lock: Path = LOCK) -> list[Requirement]:
-    """Return the pins of a lock, in its order."""
-    lines = (line.split("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines())
+def requirements(*locks: Path) -> list[Requirement]:
+    """Return the pins of locks, in their order; without any, those of :data:`LOCK`."""
+    text = "\n".join(lock.read_text(encoding="utf-8") for lock in locks or (LOCK,))
+    lines = (line.split("#")[0].strip() for line in text.splitlines())
     return [Requirement(line) for line in lines if line]
 
 

@@ -1,4 +1,4 @@
-"""``make wheels``: does every pin of the lock have a wheel for each Python and platform that README promises?
+"""``make wheels``: does every pin of the locks have a wheel for each Python and platform that README promises?
 
 Asks the index for its lists and installs nothing. Prints a table (what has to be downloaded, in MB; torch apart, whose
 size depends on the build) and a line for each pin that is missing; the exit status says whether there is one.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 
-from index import PLATFORMS, environment, fitting, of_lock, requirements, tags
+from index import BOOK_LOCK, LOCK, PLATFORMS, environment, fitting, of_lock, requirements, tags
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 def main() -> int:
     """Print the table and what is missing; return 1 where something is."""
-    found = list(of_lock(requirements()))
+    found = list(of_lock(requirements(LOCK, BOOK_LOCK)))
     missing: list[str] = []
     rows = ["| | " + " | ".join(f"Python {python}" for python in PYTHONS) + " |", "|---" * (len(PYTHONS) + 1) + "|"]
     for platform in PLATFORMS:

@@ -19,9 +19,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def pins() -> dict[str, str]:
-    """Return the version of every package in the lock."""
+    """Return the version of every package in the lock, and in the one that ``make book`` adds to it."""
     found = {}
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
+    locks = [ROOT / "requirements.lock", ROOT / "book" / "requirements.lock"]
+    for line in "\n".join(lock.read_text() for lock in locks).splitlines():
         if line := line.split("#")[0].strip():
             requirement = Requirement(line)
             (pin,) = requirement.specifier
@@ -40,7 +41,7 @@ def test_every_direct_dependency_is_pinned_within_its_range():
 
 def test_every_direct_dependency_has_its_reason():
     text = (ROOT / "pyproject.toml").read_text()
-    for line in PROJECT["dependencies"]:
+    for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["book"]]:
         assert re.search(rf'"{re.escape(line)}",\s+# \w.{{10}}', text), f"no reason beside {line}"
 
 
