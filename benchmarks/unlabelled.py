@@ -12,7 +12,7 @@ batch normalisation measured anew, on the two patients that are not scored, or f
 with these two as the unlabelled scans of a mean teacher.
 
 Writes ``unlabelled.csv``, a row a patient and training. Trainings are kept in ``outputs/runs/unlabelled`` and found
-done, so the command may be cut short at any time. It takes about an hour on two cores, a training on each.
+done, so the command may be cut short at any time. It takes about an hour and a half on two cores, a training on each.
 """
 
 from __future__ import annotations
