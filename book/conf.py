@@ -28,6 +28,8 @@ highlight_language = "none"
 root_doc = "README"
 include_patterns = [
     "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
     "notebooks/[0-9][0-9]_*.ipynb",
     "notebooks/glossary.md",
     "data/README.md",
@@ -87,6 +89,8 @@ data/README
 data/weights/README
 benchmarks/README
 book/references
+CONTRIBUTING
+CHANGELOG
 ```
 """
 
