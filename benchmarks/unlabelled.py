@@ -221,17 +221,20 @@ def paired(table: pd.DataFrame, one: str, other: str, what: str = "dice") -> Dif
 
 
 def with_agreement(table: pd.DataFrame) -> pd.DataFrame:
-    """Add to each test phantom how far the three seeds' networks of an arm agree on it: mean Dice of each two masks."""
-    table, agree = table.drop(columns="agreement", errors="ignore"), solution("agreement")
-    found = []
+    """Add to each test phantom how far the three seeds' networks of an arm agree on it: mean Dice of each two masks.
+
+    What the table says already stays where the masks are no longer there.
+    """
+    table = table.reindex(columns=[*table.columns.drop("agreement", errors="ignore"), "agreement"])
+    agree = solution("agreement")
     keys = table.loc[table["data"] == "phantom", ["arm", "labelled", "patient"]].drop_duplicates()
     for arm, labelled, patient in keys.itertuples(index=False, name=None):
         files = [folder(arm, labelled, seed) / "predictions" / f"{patient}_pred.nii.gz" for seed in SEEDS]
         if all(file.is_file() for file in files):
             masks = np.stack([read_scan(file, "label").voxels > 0 for file in files])
             told = {"data": "phantom", "arm": arm, "labelled": labelled, "patient": patient}
-            found.append(told | {"agreement": agree(masks)})
-    return table.merge(pd.DataFrame(found), how="left") if found else table
+            table.loc[(table[list(told)] == pd.Series(told)).all(axis=1), "agreement"] = agree(masks)
+    return table
 
 
 def lacking(kept: Sequence[pd.DataFrame]) -> tuple[list[tuple[str, int, int]], list[int]]:
@@ -247,6 +250,8 @@ def rows() -> list[Row]:
     """Train what the table lacks, score it, and return a figure an arm and number of labels."""
     kept = [pd.read_csv(FILE)] if FILE.is_file() else []
     curves, patients = lacking(kept)
+    if not curves and not patients:
+        return list(figures(pd.concat(kept)))
     # before two processes do so at once
     opened(max(LABELLED), SEEDS[0], None)
     real_patients(recipe_of(SEEDS[0]))

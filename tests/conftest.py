@@ -86,3 +86,12 @@ def volume_recipe() -> Recipe:
         slices_per_epoch=16,
         epochs=2,
     )
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """The system's Chromium, one for all tests of a file; they are skipped where there is none."""
+    from browsers import browser
+
+    with browser() as one:
+        yield one

@@ -265,3 +265,10 @@ def test_what_the_readme_says_of_unlabelled_scans_is_what_was_measured():
     for arm in unlabelled.ARMS[1:]:
         found = unlabelled.paired(table[table["data"] == "phantom"], arm, unlabelled.ALONE)
         assert f"{arm} {found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})" in readme.replace("−", "-")
+
+
+def test_agreement_stays_where_the_masks_are_gone():
+    """A fresh clone has the table and none of the trainings."""
+    table = curve_rows({unlabelled.ALONE: 0.0}).assign(agreement=0.25)
+    assert unlabelled.with_agreement(table).equals(table)
+    assert unlabelled.with_agreement(table.drop(columns="agreement"))["agreement"].isna().all()

@@ -80,11 +80,12 @@ def train(
     run = out or run_dir(data, chosen, long, start, unlabelled, teacher)
     chosen = chosen.longer() if long else chosen
     split, stacks, problems = open_split(data, chosen)
-    others, more = open_unlabelled(unlabelled, split, stacks, chosen) if unlabelled else (None, [])
-    problems += more
+    others, unusable = open_unlabelled(unlabelled, split, stacks, chosen) if unlabelled else (None, [])
+    problems += unusable
     workers = loader_workers(device.value) if workers is None else workers
     module = LungDataModule(stacks["train"], stacks["validation"], chosen, workers, others)
-    weights = train(module, split, run, device.value, True, devices, num_nodes, start, teacher)
+    options = {"devices": devices, "nodes": num_nodes, "start": start, "teacher": teacher}
+    weights = train(module, split, run, device.value, **options)
     if is_first():
         print(weights)
     finish(problems)

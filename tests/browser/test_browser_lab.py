@@ -8,7 +8,7 @@ import subprocess
 import nbformat
 import numpy as np
 import pytest
-from browsers import browser, new_page, picture, served, until
+from browsers import new_page, picture, served, until
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from lungseg_helpers.paths import ROOT, data_dir
@@ -18,12 +18,6 @@ SETTINGS = {
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,10 @@ import nibabel as nib
 import numpy as np
 import psutil
 import pytest
-from browsers import browser, new_page, picture, served, until
+from browsers import new_page, picture, served, until
 
 from lungseg_helpers.paths import data_dir
 from lungseg_helpers.scans.scan import read_scan
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

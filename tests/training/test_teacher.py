@@ -1,5 +1,6 @@
 """Teachers: their losses by hand, the mean one as the moving average, and scans that neither may see."""
 
+import contextlib
 import gzip
 import math
 import shutil
@@ -44,6 +45,25 @@ def taught(toy_case, recipe) -> LungDataModule:
     return LungDataModule(
         [labelled], [labelled], recipe, unlabelled=Unlabelled((other,), {"data": "u", "train": ["u"]})
     )
+
+
+@contextlib.contextmanager
+def stopped_in_the_last_epoch(kind):
+    """Let trainings of three epochs with modules of this kind end in the middle, as if they were killed."""
+
+    class StopError(Exception):
+        """What ends a training in the middle."""
+
+    original = kind.on_train_epoch_start
+
+    def stop(self):
+        if self.current_epoch == 2:
+            raise StopError
+        original(self)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StopError):
+        patch.setattr(kind, "on_train_epoch_start", stop)
+        yield
 
 
 def test_consistency_is_the_mean_squared_difference_of_probabilities():
@@ -152,21 +172,8 @@ def test_a_resumed_teacher_is_bit_by_bit_the_one_of_an_uninterrupted_training(to
     data = taught(toy_case, replace(toy_recipe, epochs=3))
     split, _ = _split_of(data)
     whole = train(data, split, tmp_path / "whole", "cpu", progress=False)
-
-    class StopError(Exception):
-        """What ends a training in the middle."""
-
-    stopped = taught(toy_case, data.recipe)
-    original = MeanTeacher.on_train_epoch_start
-
-    def stop_in_the_last_epoch(self):
-        if self.current_epoch == 2:
-            raise StopError
-        original(self)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(StopError):
-        patch.setattr(MeanTeacher, "on_train_epoch_start", stop_in_the_last_epoch)
-        train(stopped, split, tmp_path / "parts", "cpu", progress=False)
+    with stopped_in_the_last_epoch(MeanTeacher):
+        train(taught(toy_case, data.recipe), split, tmp_path / "parts", "cpu", progress=False)
     parts = train(taught(toy_case, data.recipe), split, tmp_path / "parts", "cpu", progress=False)
     states = [load_weights(path)[0].state_dict() for path in (whole, parts)]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
@@ -197,15 +204,7 @@ def test_a_fixed_teacher_is_neither_trained_nor_kept(taught_by, tmp_path):
 def test_self_training_goes_on_bit_by_bit_and_remembers_its_teacher(taught_by, toy_case, tmp_path):
     weights, split, data = taught_by
     whole = train(data, split, tmp_path / "whole", "cpu", progress=False, teacher=weights)
-    original = SelfTraining.on_train_epoch_start
-
-    def stop_in_the_last_epoch(self):
-        if self.current_epoch == 2:
-            raise KeyError
-        original(self)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyError):
-        patch.setattr(SelfTraining, "on_train_epoch_start", stop_in_the_last_epoch)
+    with stopped_in_the_last_epoch(SelfTraining):
         train(taught(toy_case, data.recipe), split, tmp_path / "parts", "cpu", progress=False, teacher=weights)
     parts = train(taught(toy_case, data.recipe), split, tmp_path / "parts", "cpu", progress=False, teacher=weights)
     states = [load_weights(path)[0].state_dict() for path in (whole, parts)]
