@@ -54,7 +54,7 @@ class OwnScan:
         return self.uploads.begin(name)
 
     def _refuse(self, name: str, line: str) -> None:
-        """Say in one line why a file is not taken, and forget it."""
+        """Say in one line why a file did not come to its end, and forget it."""
         self.uploads.clear()
         self._say([f"{name}: {line}"], RED)
 
@@ -62,15 +62,17 @@ class OwnScan:
         """Check, segment and show what has come; whatever goes wrong is a line on the page."""
         self.receiver.busy = True
         try:
-            self._segment(name)
+            lines, colour = self._segment(name), GREEN
         except (LungsegError, MemoryError) as error:
-            self._refuse(name, line_of(error, self.uploads))
+            lines, colour = [f"{name}: {line_of(error, self.uploads)}"], RED
         finally:
             self.uploads.clear()
             self.bar.layout.display = "none"
             self.receiver.busy = False
+        self._say(lines, colour)  # last: whoever reads it may send the next file, and nothing is left of this one
 
-    def _segment(self, name: str) -> None:
+    def _segment(self, name: str) -> list[str]:
+        """Return the lines to say of a scan that has been checked, segmented and shown."""
         self._step(name, CHECKING)
         case = self.uploads.case()
         checked = check_case(case)
@@ -88,17 +90,17 @@ class OwnScan:
             report=lambda step: self._step(name, step),
         )
         self._offer(prediction)
-        self._show(name, checked, prediction, notes)
-
-    def _show(self, name: str, checked: CheckedCase, prediction: Prediction, notes: list[str]) -> None:
-        layers = {"prediction": prediction.mask, "probability": prediction.probability}
-        self.viewer.show(checked.scan, layers, prediction.components, name)
-        self.viewer.panel.layout.display = None
+        self._show(name, checked, prediction)
         count = len(prediction.components)
         found = f"{count} find{'s' * (count != 1)}" if count else "nothing was found"
         size = " × ".join(map(str, checked.scan.voxels.shape))
         spacing = " × ".join(f"{mm:.2f}" for mm in checked.scan.spacing)
-        self._say([f"{name}: {size} voxels of {spacing} mm, checked and segmented: {found}.", *notes], GREEN)
+        return [f"{name}: {size} voxels of {spacing} mm, checked and segmented: {found}.", *notes]
+
+    def _show(self, name: str, checked: CheckedCase, prediction: Prediction) -> None:
+        layers = {"prediction": prediction.mask, "probability": prediction.probability}
+        self.viewer.show(checked.scan, layers, prediction.components, name)
+        self.viewer.panel.layout.display = None
 
     def _offer(self, prediction: Prediction) -> None:
         """Put the mask, in the scan's own grid, behind a link; its name is the same for all scans."""
