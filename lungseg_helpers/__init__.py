@@ -84,6 +84,7 @@ HOMES = {
     # 09: in the browser
     "Viewer": "viewer.widget",
     "OwnScan": "viewer.desk",
+    "show_scan": "viewer.still",
 }
 """The names at the door, by the module that each is at home in."""
 

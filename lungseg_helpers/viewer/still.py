@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
 
@@ -52,3 +53,20 @@ def show_viewer(viewer: Viewer, figure: Figure, alt: str) -> None:
     """
     view = viewer.panel._repr_mimebundle_()
     display(view | as_output(figure), metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def show_scan(
+    scan: Scan,
+    layers: Mapping[str, np.ndarray],
+    alt: str,
+    finds: pd.DataFrame | None = None,
+    title: str = "",
+) -> Viewer:
+    """Display a scan in a viewer of its own, with a still of the planes through the first find or the true tumour.
+
+    The arguments are those of :meth:`Viewer.show`; ``alt`` says in words what the still shows.
+    """
+    viewer = Viewer()
+    viewer.show(scan, layers, finds, title)
+    show_viewer(viewer, three_planes(scan, viewer.mm, layers), alt)
+    return viewer

@@ -63,7 +63,7 @@ class Viewer:
     """A panel that shows one scan at a time; ``panel`` is the widget that a notebook displays.
 
     The patient's right is on the left, as in all of the course's pictures, and a mm is as long in one direction as in
-    another. Nothing is shown before :meth:`show`.
+    another. Nothing is shown before :meth:`show`. ``mm`` (3,) is where the crosshair is (RAS).
     """
 
     def __init__(self, height: int = 440) -> None:
@@ -183,9 +183,9 @@ class Viewer:
         self._tell(mm)
 
     def _to_slice(self, number: int) -> None:
-        if self.seen is None or number == self._slice_at(self._mm):
+        if self.seen is None or number == self._slice_at(self.mm):
             return
-        place = np.linalg.solve(self._to_mm, [*self._mm, 1])[:3]
+        place = np.linalg.solve(self._to_mm, [*self.mm, 1])[:3]
         place[0] = number - 1
         self._look_at(self._to_mm[:3] @ [*place, 1])
 
@@ -198,7 +198,7 @@ class Viewer:
 
     def _tell(self, mm: np.ndarray) -> None:
         """Say where the crosshair is, and what the scan measures there."""
-        self._mm = mm
+        self.mm = mm
         index = np.rint(np.linalg.solve(self._to_mm, [*mm, 1])[:3]).astype(int)
         index = np.clip(index, 0, np.array(self._ct.shape) - 1)
         self.slice.value = int(index[0]) + 1

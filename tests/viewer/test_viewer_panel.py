@@ -6,7 +6,8 @@ import pytest
 
 from lungseg_helpers.hounsfield import WINDOWS
 from lungseg_helpers.scans.scan import read_scan
-from lungseg_helpers.viewer.still import show_viewer, three_planes
+from lungseg_helpers.viewer import still
+from lungseg_helpers.viewer.still import three_planes
 from lungseg_helpers.viewer.widget import HEAT, OPACITY, Viewer
 
 
@@ -121,12 +122,11 @@ def test_where_nothing_was_found_it_begins_at_the_true_tumour(seen):
 
 def test_a_picture_stands_beside_the_view(seen, monkeypatch):
     scan, layers, finds = seen
-    viewer, out = Viewer(), []
-    viewer.show(scan, layers, finds)
-    monkeypatch.setattr(
-        "lungseg_helpers.viewer.still.display", lambda data, metadata, raw: out.append((data, metadata))
-    )
-    figure = three_planes(scan, finds.loc[0, ["x_mm", "y_mm", "z_mm"]].to_numpy(float), layers)
-    show_viewer(viewer, figure, "Three planes.")
+    out, places = [], []
+    monkeypatch.setattr(still, "display", lambda data, metadata, raw: out.append((data, metadata)))
+    monkeypatch.setattr(still, "three_planes", lambda *inputs: places.append(inputs[1]) or three_planes(*inputs))
+    viewer = still.show_scan(scan, layers, "Three planes.", finds)
     ((data, metadata),) = out
     assert "application/vnd.jupyter.widget-view+json" in data and metadata["image/png"]["alt"] == "Three planes."
+    assert places == [pytest.approx(finds.loc[0, ["x_mm", "y_mm", "z_mm"]].to_numpy(float))]
+    assert viewer.seen.share(places[0]) == viewer.nv.scene.crosshair_pos
