@@ -216,8 +216,7 @@ def paired(table: pd.DataFrame, one: str, other: str, what: str = "dice") -> Dif
     """
     table = table.assign(seed=table["labelled"].astype(str) + "-" + table["seed"].astype(str))
     found = [seeds_by_patients(table[table["arm"] == arm], what).to_numpy(float) for arm in (one, other)]
-    more = found[0] - found[1]
-    return paired_difference(more, np.zeros_like(more))
+    return paired_difference(*found, same_seeds=True)
 
 
 def with_agreement(table: pd.DataFrame) -> pd.DataFrame:

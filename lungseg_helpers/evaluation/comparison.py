@@ -35,20 +35,25 @@ class Difference:
         return (self.low > 0) | (self.high < 0)
 
 
-def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Difference:
+def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95, same_seeds: bool = False) -> Difference:
     """Return how much higher ``a`` scores than ``b``, with an interval over patients and seeds.
 
     ``a`` and ``b`` are (…, seeds, patients), or (patients,) for one seed each; the patients are the same, in the
-    same order, the seeds may differ in number. A patient with a NaN anywhere is left out. The squared standard error
-    is the sum of that over patients (of the differences of the seeds' means) and of those over seeds (of the patients'
-    means); the interval is Student's t with the degrees of freedom of Welch and Satterthwaite (Biometrics
-    Bulletin 2:110, 1946). It is wider than a bootstrap over both, whose few seeds make it too sure (see
-    ``benchmarks/luck.py``). The interval is NaN where fewer than two patients are left. Raises
-    :class:`SourceError` where the numbers of patients differ.
+    same order, the seeds may differ in number, unless with ``same_seeds`` trainings share what a seed decides
+    (first weights, training patients): then their differences are what varies from seed to seed. A patient with a
+    NaN anywhere is left out. The squared standard error is the sum of that over patients (of the differences of the
+    seeds' means) and of those over seeds (of the patients' means); the interval is Student's t with the degrees of
+    freedom of Welch and Satterthwaite (Biometrics Bulletin 2:110, 1946). It is wider than a bootstrap over both,
+    whose few seeds make it too sure (see ``benchmarks/luck.py``). The interval is NaN where fewer than two patients
+    are left. Raises :class:`SourceError` where the numbers of patients differ, or those of seeds that are the same.
     """
     a, b = (np.atleast_2d(np.asarray(scores, float)) for scores in (a, b))
     if a.shape[-1] != b.shape[-1]:
         raise SourceError(f"{a.shape[-1]} and {b.shape[-1]} patients: compare two models on the same ones")
+    if same_seeds:
+        if a.shape[-2] != b.shape[-2]:
+            raise SourceError(f"{a.shape[-2]} and {b.shape[-2]} seeds: trainings in pairs have the same ones")
+        a, b = a - b, np.zeros_like(a)
     known = np.isfinite(a).all(axis=tuple(range(a.ndim - 1))) & np.isfinite(b).all(axis=tuple(range(b.ndim - 1)))
     a, b = a[..., known], b[..., known]
     patients, seeds = a.shape[-1], (a.shape[-2], b.shape[-2])

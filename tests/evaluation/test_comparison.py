@@ -58,6 +58,22 @@ def test_the_interval_by_hand():
     assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
 
 
+def test_trainings_in_pairs_vary_by_their_differences():
+    rng = np.random.default_rng(3)
+    seed_luck, patient_luck = rng.normal(0, 0.2, (4, 1)), rng.normal(0, 0.2, (1, 9))
+    b = seed_luck + patient_luck + rng.normal(0, 0.01, (4, 9))
+    a = seed_luck + patient_luck + 0.05 + rng.normal(0, 0.01, (4, 9))
+    found, apart = paired_difference(a, b, same_seeds=True), paired_difference(a, b)
+    more = a - b
+    squared = more.mean(0).var(ddof=1) / 9, more.mean(1).var(ddof=1) / 4
+    freedom = sum(squared) ** 2 / (squared[0] ** 2 / 8 + squared[1] ** 2 / 3)
+    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, freedom) * np.sqrt(sum(squared)))
+    assert found.mean == pytest.approx(apart.mean) and found.seeds == (4, 4)
+    assert found.apart and not apart.apart, "what both share is no luck of either"
+    with pytest.raises(SourceError, match="4 and 3 seeds"):
+        paired_difference(a, b[:3], same_seeds=True)
+
+
 def test_many_races_at_once_are_as_each_alone():
     a, b = simulated_races(np.random.default_rng(3), 5, 2, 9)
     at_once = paired_difference(a, b)
