@@ -1,6 +1,6 @@
 """The way from ``baseline`` with its mistakes to ``course``, one step at a time, on equal seconds of training.
 
-Writes ``ablation.csv``, a row a training, and ``ablation.png``. ``LUNGSEG_ABLATION_SECONDS`` sets the budget. As with
+Writes ``ablation.csv``, a row per training, and ``ablation.png``. ``LUNGSEG_ABLATION_SECONDS`` sets the budget. As with
 the recipes, trainings are kept, so the command may be cut short and goes on.
 """
 

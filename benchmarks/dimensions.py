@@ -5,7 +5,7 @@ scans' own voxels. The seconds are of processor time, of the process that trains
 itself), summed over the cores: so what else the machine does takes nothing from anyone. Validation is on top. How many
 steps they hold is measured for the three in turn, several times; the medians count.
 
-Writes ``dimensions.csv``, a row a patient and training, and ``dimensions_masks.npz``, what the first seed's networks
+Writes ``dimensions.csv``, a row per patient and training, and ``dimensions_masks.npz``, what the first seed's networks
 found. Trainings and rates are kept in ``outputs/runs/dimensions`` and found done, so the command may be cut short at
 any time. ``LUNGSEG_SECONDS`` sets the budget and ``LUNGSEG_DATA`` the data set.
 """
@@ -72,7 +72,7 @@ def rate_of(recipe: Recipe) -> float:
 
 
 def rates(folder: Path) -> dict[str, float]:
-    """Return each candidate's steps a second; those that were measured before are kept in ``folder``."""
+    """Return each candidate's steps per second; those that were measured before are kept in ``folder``."""
     note = folder / f"rates-{dataset_root().name}-{choose_precision()}.json"
     if not note.is_file():
         found: dict[str, list[float]] = {name: [] for name in candidates()}
@@ -92,7 +92,7 @@ def trained(recipe: Recipe, run: Path) -> tuple[Path, float]:
 
 
 def scored(weights: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], float]:
-    """Predict and score the test patients of weights, from their files on: a row a patient, masks, and the peak GB.
+    """Predict and score the test patients of weights, from their files on: a row per patient, masks, and the peak GB.
 
     Masks are of the scan's own voxels in the order (slice, row, column), their bits packed; beside them lie
     ``truth/…``, ``shape/…`` and ``spacing/…``.
@@ -114,7 +114,7 @@ def scored(weights: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], 
 
 
 def measure(name: str, recipe: Recipe, seconds: float, rate: float, folder: Path) -> pd.DataFrame:
-    """Train and score one recipe, each in a process of its own; a row a test patient."""
+    """Train and score one recipe, each in a process of its own; a row per test patient."""
     budgeted = with_budget(recipe, seconds, rate)
     run = folder / f"{dataset_root().name}-{recipe.name}-{seconds:g}s-{budgeted.digest}"
     weights, train_gb = alone(trained, budgeted, run)
@@ -161,7 +161,7 @@ def rows() -> list[Row]:
 
 
 def figures(table: pd.DataFrame) -> list[Row]:
-    """Return a row a candidate, and one for each pair of them: the difference of their Dice."""
+    """Return a row per candidate, and one for each pair of them: the difference of their Dice."""
     found = []
     for name, rows in table.groupby("candidate", sort=False):
         seeds = rows.groupby("seed")["dice"].mean()

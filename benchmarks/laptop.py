@@ -2,7 +2,7 @@
 
 Trained on the default phantom set's training patients; scored on its test patients and forty further phantoms of the
 same seed, on the stacks' grid, at p > 0.5. How many patches fit was measured once, in float32 on cores without
-AVX-512: so the comparison is the same wherever it is repeated. Writes ``laptop.csv``, a row a training; rows that it
+AVX-512: so the comparison is the same wherever it is repeated. Writes ``laptop.csv``, a row per training; rows that it
 holds already are not trained again.
 """
 

@@ -124,7 +124,7 @@ def noise_spectrum(chest: Chest, side: int = 20, patches: int = 30) -> tuple[np.
 
 
 def diameters(chest: Chest, inner: np.ndarray) -> np.ndarray:
-    """Density of dense spots of each size in axial slices of the inner lung: number a dm² in :data:`DIAMETERS_MM`.
+    """Density of dense spots of each size in axial slices of the inner lung: number per dm² in :data:`DIAMETERS_MM`.
 
     A spot's diameter is that of the disc of its area: most are vessels cut across.
     """
@@ -170,9 +170,9 @@ def summary(found: dict[str, np.ndarray]) -> dict[str, float]:
         "tumour, median HU": quantile(found["tumour"], TUMOUR_HU, 0.5),
         "noise in soft tissue, HU": float(found["noise HU"][0]),
         "noise, mean frequency, 1/mm": float((found["noise power"] * middle(FREQUENCIES)).sum()),
-        "vessels of 2–4 mm, a dm²": float(found["vessels"][1:4].sum()),
-        "vessels of 4–8 mm, a dm²": float(found["vessels"][4:7].sum()),
-        "vessels above 8 mm, a dm²": float(found["vessels"][7:].sum()),
+        "vessels of 2–4 mm, per dm²": float(found["vessels"][1:4].sum()),
+        "vessels of 4–8 mm, per dm²": float(found["vessels"][4:7].sum()),
+        "vessels above 8 mm, per dm²": float(found["vessels"][7:].sum()),
         "largest tumour, mL": float(found["tumour mL"].max()),
     }
 
@@ -204,7 +204,7 @@ def draw_measures(real: dict[str, dict], phantoms: list[dict], path: Path) -> No
         axis.plot(middle, mid, color="0.45", lw=2, label="phantoms, median")
         for name, found in real.items():
             axis.plot(middle, found[key], lw=1.5, label=name)
-        axis.set_ylabel("number a dm²" if key == "vessels" else "share")
+        axis.set_ylabel("number per dm²" if key == "vessels" else "share")
         axis.set_ylim(bottom=0)
     axes[0, 0].legend(fontsize=7)
     figure.savefig(path, dpi=80)

@@ -1,6 +1,6 @@
 """Six recipes on equal seconds of training, three seeds each.
 
-Writes ``recipes.csv``, a row a training, ``recipes_patients.csv``, a row for each of its test patients, and
+Writes ``recipes.csv``, a row per training, ``recipes_patients.csv``, a row for each of its test patients, and
 ``recipes.png``. Trainings are kept in ``outputs/runs/compare`` and found done when the command is given again, so it
 may be cut short at any time. ``LUNGSEG_SECONDS`` sets the budget; on a GPU set ``LUNGSEG_PROFILE=gpu`` as well.
 """
@@ -35,9 +35,9 @@ def budget(variable: str = "LUNGSEG_SECONDS", otherwise: float = 300) -> float:
 
 
 def measure(recipes: Sequence[tuple[str, Recipe]], seconds: float, file: Path, real: bool = True) -> pd.DataFrame:
-    """Train and score recipes with :data:`SEEDS`, ``real`` patients too; return a row a training.
+    """Train and score recipes with :data:`SEEDS`, ``real`` patients too; return a row per training.
 
-    ``file`` is written anew after each, and beside it ``…_patients.csv`` with a row a test patient. All recipes are
+    ``file`` is written anew after each, and beside it ``…_patients.csv`` with a row per test patient. All recipes are
     trained with the first seed, then all with the next: cut short, each has been trained as often as the others.
     """
     folder, rows, patients = outputs_dir() / "runs" / "compare", [], []

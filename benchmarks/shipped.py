@@ -111,7 +111,7 @@ def rows() -> list[Row]:
             note=f"by overlap: {phantoms['large_found'].sum()} of {phantoms['large_lesions'].sum()}, in phantoms",
         ),
         Row(
-            "shipped weights: false components a phantom",
+            "shipped weights: false components per phantom",
             phantoms["false_components"].mean(),
             "",
             note=f"median {phantoms['false_components'].median():.0f}",

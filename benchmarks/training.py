@@ -1,4 +1,4 @@
-"""Training: slices a second beside a plain loop, and beside a batch that already lies in memory.
+"""Training: slices per second beside a plain loop, and beside a batch that already lies in memory.
 
 The same network, batch, patch and moves on both sides. The plain loop is what a tutorial
 writes: float32, NCHW, Adam, a loader without workers that reads two float64 files a sample and

@@ -11,7 +11,7 @@ further labelled ones choose the epoch and the threshold, in every arm: nobody c
 batch normalisation measured anew, on the two patients that are not scored, or for comparison on phantoms; and trained
 with these two as the unlabelled scans of a mean teacher.
 
-Writes ``unlabelled.csv``, a row a patient and training. Trainings are kept in ``outputs/runs/unlabelled`` and found
+Writes ``unlabelled.csv``, a row per patient and training. Trainings are kept in ``outputs/runs/unlabelled`` and found
 done, so the command may be cut short at any time. It takes about an hour and a half on two cores, a training on each.
 """
 
@@ -149,7 +149,7 @@ def trained(arm: str, labelled: int, seed: int) -> tuple[Path, float]:
 
 
 def curve(arm: str, labelled: int, seed: int) -> pd.DataFrame:
-    """Train one arm and score it on the test phantoms: a row a patient."""
+    """Train one arm and score it on the test phantoms: a row per patient."""
     weights, seconds = trained(arm, labelled, seed)
     found = evaluate_run(weights.parent, progress=False).table[SCORES].rename_axis("patient").reset_index()
     told = {"threshold": load_weights(weights)[1].threshold, "steps": steps_of(arm), "processor_s": seconds}

@@ -1,4 +1,4 @@
-"""``lungseg check`` and ``lungseg fetch decathlon``: one line a fault on stdout, an honest exit status."""
+"""``lungseg check`` and ``lungseg fetch decathlon``: a line per fault on stdout, an honest exit status."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def figures(scores: pd.DataFrame) -> list[Row]:
         note = f"{steps}; {ours['patients']} patients; intervals {low_high}"
         rows.append(Row(f"{name}: Dice", ours["mean_dice"], "", other["mean_dice"], ratio, "at least 1", note))
         false = " and ".join(f"{model['false_components_per_scan']:.1f}" for model in (ours, other))
-        note = f"of {ours['lesions']}; false components a scan {false}"
+        note = f"of {ours['lesions']}; false components per scan {false}"
         counts = ours["lesions_found"], other["lesions_found"]
         rows.append(Row(f"{name}: tumours found", counts[0], "", counts[1], None, "at least as many", note))
     return rows

@@ -52,7 +52,7 @@ def film(
 
 @app.command()
 def doctor() -> None:
-    """Look whether this machine has what the course needs: a line a check, and below a fault what mends it.
+    """Look whether this machine has what the course needs: a line per check, and below a fault what mends it.
 
     Python, packages, ffmpeg, kernel, GPU, cores, memory, disk, data and weights. Nothing is made, fetched or changed.
     The exit status is 1 where there is a fault. No GPU, or data that are not there yet, are none.
@@ -126,7 +126,7 @@ def check(
     workers: WorkersOption = None,
     cluster: ClusterOption = None,
 ) -> None:
-    """Check every scan and label: one line a fault, and status 1 where one keeps a case out."""
+    """Check every scan and label: a line per fault, and status 1 where one keeps a case out."""
     from ..parallel import on_cluster
     from ..paths import dataset_root
     from ..sources.dataset_check import check_dataset

@@ -74,7 +74,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95, same_se
 
 
 def seeds_by_patients(rows: pd.DataFrame, score: str = "dice") -> pd.DataFrame:
-    """Return one model's ``rows`` (``seed``, ``patient``, ``score``) as a table: a row a seed, a column a patient.
+    """Return one model's ``rows`` (``seed``, ``patient``, ``score``) as a table: a row per seed, a column per patient.
 
     Patients are sorted, so two models' tables of the same patients fit :func:`paired_difference`.
     """

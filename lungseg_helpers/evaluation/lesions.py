@@ -114,7 +114,7 @@ def lesion_scores(matched: Match, spacing: Sequence[float]) -> dict[str, int]:
 
 
 def froc(cases: Iterable[tuple[np.ndarray, Callable[[float], np.ndarray]]], cuts: Sequence[float]) -> pd.DataFrame:
-    """Return a row a cut of the probability, from the highest cut to the lowest: what :func:`match` says there.
+    """Return a row per cut of the probability, from the highest cut to the lowest: what :func:`match` says there.
 
     A case is its true mask, and a function that makes the predicted one of a cut. Make it as the case's own
     prediction was made, so that the curve runs through the table's figures at the recipe's threshold; for a stack:

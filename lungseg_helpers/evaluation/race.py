@@ -76,7 +76,7 @@ def steps_per_second(data: LungDataModule, device: str = "auto", now: Callable[[
 
 
 def with_budget(recipe: Recipe, seconds: float, rate: float) -> Recipe:
-    """Return the recipe with as many steps as ``seconds`` hold at ``rate`` steps a second, in :data:`EPOCHS` epochs."""
+    """Return the recipe with the steps that ``seconds`` hold at ``rate`` steps per second, in :data:`EPOCHS` epochs."""
     steps = max(1, round(seconds * rate / EPOCHS))
     return replace(recipe, epochs=EPOCHS, slices_per_epoch=steps * recipe.batch_size)
 

@@ -32,8 +32,8 @@ COLUMNS = (
 class Evaluation:
     """What an evaluation found.
 
-    ``table`` has a row a case (:data:`COLUMNS`, indexed by ``case``; ``patient`` as well where several cases
-    are of one), ``lesions`` a row a true lesion (``case``, ``ml``, ``iou``, ``found``), ``problems`` a line
+    ``table`` has a row per case (:data:`COLUMNS`, indexed by ``case``; ``patient`` as well where several cases
+    are of one), ``lesions`` a row per true lesion (``case``, ``ml``, ``iou``, ``found``), ``problems`` a line
     for each pair that could not be scored.
     """
 
@@ -107,7 +107,7 @@ def evaluate_pairs(
 
 
 def score_table(rows: Mapping[str, dict[str, Any]], patients: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Return one row a case, indexed by ``case``, sorted, with the columns of :data:`COLUMNS`.
+    """Return a row per case, indexed by ``case``, sorted, with the columns of :data:`COLUMNS`.
 
     ``patients`` is case -> patient; a case that it lacks is its own. Where a patient is not called as the case
     is, the table gets a column ``patient``.
@@ -118,7 +118,7 @@ def score_table(rows: Mapping[str, dict[str, Any]], patients: Mapping[str, str] 
 
 
 def by_patient(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers of a :func:`score_table`, a row a patient: the mean over the patient's cases.
+    """Return the numbers of a :func:`score_table`, a row per patient: the mean over the patient's cases.
 
     Undefined scores (NaN) are left out of it. The table itself where each case is its own patient.
     """

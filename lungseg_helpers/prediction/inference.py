@@ -47,7 +47,7 @@ STEPS = ("preparing", "segmenting", "measuring")
 class Prediction:
     """What was predicted for one scan: ``mask`` uint8 in the scan's own (x, y, z) order, and the scan.
 
-    ``components`` has a row a component, see :func:`~lungseg_helpers.prediction.components.component_table`.
+    ``components`` has a row per component, see :func:`~lungseg_helpers.prediction.components.component_table`.
     ``probability`` is uint8 of the mask's shape, in 255ths, where it was asked for.
     """
 

@@ -21,7 +21,7 @@ HEADER = ["case", "patient"]
 def read_patients(root: Path, ids: Container[str] | None = None) -> dict[str, str]:
     """Return case id -> patient as ``root/patients.csv`` has them; empty where there is no such file.
 
-    The file has the header ``case,patient`` and a line a case. Cases that it does not list are their own
+    The file has the header ``case,patient`` and a line per case. Cases that it does not list are their own
     patients. ``ids`` are the data set's cases, where they are known. Raises :class:`SourceError` where the file
     cannot be read, has another form, or lists a case twice or one that is not in ``ids``.
     """

@@ -1,4 +1,4 @@
-"""``lungseg doctor``: whether this machine has what the course needs, a line a check, and what mends a fault.
+"""``lungseg doctor``: whether this machine has what the course needs, a line per check, and what mends a fault.
 
 Nothing outside the standard library is loaded before a check runs. So the doctor can say which package is missing,
 and comes even where the other commands cannot be loaded.
@@ -27,7 +27,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
 
 
 def report() -> bool:
-    """Print a line a check, and below a fault the remedy; say whether there was no fault."""
+    """Print a line per check, and below a fault the remedy; say whether there was no fault."""
     well = True
     for name, finding in examine():
         # at once: where a broken binary ends the program, the last line says how far it came

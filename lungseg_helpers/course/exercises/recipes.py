@@ -23,13 +23,13 @@ def fair_steps(answer: Callable) -> str | None:
             return "Steps are whole: round them and return ints."
         fast, slow = max(rates, key=rates.get), min(rates, key=rates.get)
         if given[fast] < given[slow]:
-            return "A recipe that makes more steps a second gets more of them: multiply, do not divide."
+            return "A recipe that makes more steps per second gets more of them: multiply, do not divide."
         if min(given.values()) < 1:
             return "Every recipe gets one step at least."
         if given != right:
             if all(given[name] == max(1, int(rate * seconds)) for name, rate in rates.items()):
                 return "int() cuts off: 17.9 steps are nearer to 18 than to 17, so round."
-            return f"{seconds} s at {rates} steps a second are {right}; yours says {given}."
+            return f"{seconds} s at {rates} steps per second are {right}; yours says {given}."
     return None
 
 
