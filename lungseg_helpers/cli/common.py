@@ -80,9 +80,7 @@ SettingsOption = Annotated[
 LoadersOption = Annotated[
     int | None, typer.Option(min=0, help="Processes that load slices, for each device.  (default: by the cores)")
 ]
-SpeedOption = Annotated[
-    float, typer.Option(**film_range("frames_per_second"), help="Slices (frames) per second.")
-]
+SpeedOption = Annotated[float, typer.Option(**film_range("frames_per_second"), help="Slices (frames) per second.")]
 WidthOption = Annotated[int, typer.Option(**film_range("width"), help="Pixels of a frame's width.")]
 PauseOption = Annotated[
     float, typer.Option(**film_range("pause_s"), help="Seconds more on the slice with most tumour.")

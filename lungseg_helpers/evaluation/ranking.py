@@ -48,7 +48,7 @@ class Ranking:
     ``dice_low`` to ``dice_high`` its 95 % interval; ``ahead`` is how much higher it is than the next row's, from
     ``ahead_low`` to ``ahead_high`` the 95 % interval of these two alone, paired by patient. ``lesions_found`` are of
     all ``lesions`` of the challenge; ``false_components_per_scan`` is over the ``masks`` that could be read, of
-    ``scans``. ``scores`` has a row per team and scan: ``team``, ``case``, ``patient``, whether it was ``scored``, and the
+    ``scans``. ``scores`` has a row per team and scan: ``team``, ``case``, ``patient``, if it was ``scored``, and the
     columns of :data:`~lungseg_helpers.evaluation.scores.COLUMNS`. ``pairs`` has a row per pair of teams: the ``team``
     with the higher mean, the ``other``, ``ahead``, ``ahead_low``, ``ahead_high``, and whether they were told ``apart``.
     ``alike`` has the longest runs of rows of which no two teams were told apart, as teams; one may be in several.
