@@ -1,7 +1,7 @@
 """What are unlabelled scans worth? Learning curves with them and without, and a way from phantoms to patients.
 
-**Curves**: of 5, 10 and 20 labelled phantoms, three seeds each, every seed with patients of its own. Beside them stand
-60 phantoms more. Their labels are put away, and what the network of labels alone is sure of teaches (self-training);
+**Curves**: of 5, 10 and 20 labelled phantoms, three seeds each. Each seed draws its own 5 or 10 out of the 20. Beside
+them stand 60 phantoms more. Their labels are put away, and what the network of labels alone is sure of teaches (self-training);
 or every mark of that network is taken for a label; or a mean teacher sees them; or they come with their own labels,
 which is what they can be worth at most. All arms train for as many steps; a step with unlabelled patches takes about
 twice the seconds, so labels alone for twice as many steps are the control. All are tested on the same 34 phantoms. Six

@@ -92,7 +92,7 @@ class OwnScan:
         self._offer(prediction)
         self._show(name, checked, prediction)
         count = len(prediction.components)
-        found = f"{count} find{'s' * (count != 1)}" if count else "nothing was found"
+        found = f"{count} finding{'s' * (count != 1)}" if count else "nothing was found"
         size = " × ".join(map(str, checked.scan.voxels.shape))
         spacing = " × ".join(f"{mm:.2f}" for mm in checked.scan.spacing)
         return [f"{name}: {size} voxels of {spacing} mm, checked and segmented: {found}.", *notes]

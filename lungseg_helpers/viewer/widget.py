@@ -89,7 +89,7 @@ class Viewer:
         self.view = widgets.ToggleButtons(options=list(VIEWS))
         self.window.style.button_width = self.view.style.button_width = "9em"
         self.slice = widgets.IntSlider(1, 1, 2, description="slice", layout={"width": "30em"})
-        self.finds = widgets.Dropdown(options=[], description="find", layout={"width": "30em"})
+        self.finds = widgets.Dropdown(options=[], description="finding", layout={"width": "30em"})
         names = ("◀ back", "next ▶")
         self.before, self.next = (widgets.Button(description=name, layout={"width": "6em"}) for name in names)
         self.layers, self.jumps = _row(), _row(self.finds, self.before, self.next)
