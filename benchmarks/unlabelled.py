@@ -1,11 +1,11 @@
 """What are unlabelled scans worth? Learning curves with them and without, and a way from phantoms to patients.
 
 **Curves**: of 5, 10 and 20 labelled phantoms, three seeds each. Each seed draws its own 5 or 10 out of the 20. Beside
-them stand 60 phantoms more. Their labels are put away, and what the network of labels alone is sure of teaches (self-training);
-or every mark of that network is taken for a label; or a mean teacher sees them; or they come with their own labels,
-which is what they can be worth at most. All arms train for as many steps; a step with unlabelled patches takes about
-twice the seconds, so labels alone for twice as many steps are the control. All are tested on the same 34 phantoms. Six
-further labelled ones choose the epoch and the threshold, in every arm: nobody can do without.
+them stand 60 phantoms more. Their labels are put away, and what the network of labels alone is sure of teaches (self-
+training); or every mark of that network is taken for a label; or a mean teacher sees them; or they come with their own
+labels, which is what they can be worth at most. All arms train for as many steps; a step with unlabelled patches takes
+about twice the seconds, so labels alone for twice as many steps are the control. All are tested on the same 34
+phantoms. Six further labelled ones choose the epoch and the threshold, in every arm: nobody can do without.
 
 **To patients**: the networks of 20 labelled phantoms, on three real patients. As they are; with the averages of their
 batch normalisation measured anew, on the two patients that are not scored, or for comparison on phantoms; and trained
