@@ -96,15 +96,13 @@ def test_every_cell_that_is_not_compared_says_why(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_frame_and_alt_text(path):
+def test_notebook_has_its_frame_and_take_away(path):
     cells = nbformat.read(path, 4).cells
     frame = cells[0].source
     for needed in ("# ", "**You will be able to**", "**You need**", "plain cores", "not for clinical use"):
         assert needed in frame, needed
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     assert "## Take-away" in text
-    pictures = sum(any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])) for cell in cells)
-    assert len(re.findall(r"\*Figures?:", text)) >= pictures, "a figure without its description"
 
 
 def test_notebooks_hold_no_path_of_one_machine():
