@@ -36,6 +36,7 @@ HOMES = {
     "show_source": "course.show",
     "show_table": "course.show",
     "solution": "course.solutions",
+    "say_machine": "course.hosted",
     # 01: from a scan to a stack of slices
     "ensure_dataset": "sources.datasets",
     "find_cases": "sources.datasets",
