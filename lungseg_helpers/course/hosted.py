@@ -19,7 +19,7 @@ MENUS = {
     "KAGGLE_KERNEL_RUN_TYPE": "Settings > Accelerator > GPU T4 x2",
     "COLAB_RELEASE_TAG": "Runtime > Change runtime type > T4 GPU",
 }
-"""The menu for a GPU, by the variable that the host sets. Kaggle's image is built upon Colab's, so it is asked first."""
+"""The menu for a GPU, by the variable that the host sets. Kaggle's image is built upon Colab's, so it comes first."""
 
 TIMES = ROOT / "benchmarks" / "times.csv"
 """What each notebook took where it was measured: on two plain cores, and on two fast ones."""
