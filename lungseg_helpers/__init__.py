@@ -32,6 +32,7 @@ HOMES = {
     "right_or": "course.show",
     "show_figure": "course.show",
     "show_film": "course.show",
+    "show_picture": "course.show",
     "show_sliders": "course.show",
     "show_source": "course.show",
     "show_table": "course.show",

@@ -15,11 +15,11 @@ from ..parallel import cores
 from ..paths import ROOT
 from ..training.devices import choose_precision, gpu_name, pick_device
 
-MENUS = {
-    "KAGGLE_KERNEL_RUN_TYPE": "Settings > Accelerator > GPU T4 x2",
-    "COLAB_RELEASE_TAG": "Runtime > Change runtime type > T4 GPU",
-}
-"""The menu for a GPU, by the variable that the host sets. Kaggle's image is built upon Colab's, so it comes first."""
+HOSTS = {"Kaggle": "KAGGLE_KERNEL_RUN_TYPE", "Colab": "COLAB_RELEASE_TAG"}
+"""The variable that each host sets. Kaggle's image is built upon Colab's, so it comes first."""
+
+MENUS = {"Kaggle": "Settings > Accelerator > GPU T4 x2", "Colab": "Runtime > Change runtime type > T4 GPU"}
+"""Each host's menu for a GPU."""
 
 TIMES = ROOT / "benchmarks" / "times.csv"
 """What each notebook took where it was measured: on two plain cores, and on two fast ones."""
@@ -38,9 +38,14 @@ def say_machine(notebook: str) -> None:
     kind, precision = ("fast", "bfloat16") if choose_precision(device) == "bf16-mixed" else ("plain", "float32")
     where = f"{(count := cores())} core{'s' * (count > 1)} of {processor()}, {kind} ({precision})"
     line = f"{notebook} runs on the processor: {where}. On two such cores it takes about {_minutes(notebook, kind)}."
-    if menu := next((menu for variable, menu in MENUS.items() if variable in os.environ), ""):
-        line += f" A GPU is one menu away: {menu}; then run all cells again."
+    if place := host():
+        line += f" A GPU is one menu away: {MENUS[place]}; then run all cells again."
     print(line)
+
+
+def host() -> str | None:
+    """Return ``"Colab"`` or ``"Kaggle"`` where the notebook runs there, else None."""
+    return next((name for name, variable in HOSTS.items() if variable in os.environ), None)
 
 
 def processor(listed: Path = Path("/proc/cpuinfo")) -> str:
