@@ -8,6 +8,7 @@
 #   make test-oldest  unit tests with the lowest versions that pyproject.toml allows (PYTHON=python3.11)
 #   make pictures   the loop of a real patient and the contact sheet, anew from the shipped weights, to commit them
 #   make notebooks  the pictures, and the notebooks executed in place, to commit them
+#   make hosted     write REPOSITORY=https://github.com/OWNER/NAME, which Colab and Kaggle clone, into notebooks and README
 #   make book       the notebooks as a web site, outputs as committed: outputs/book/site; on one page to print: its print/
 #   make times      make run from nothing, in a temporary folder, measured: outputs/times.json
 #   make bench      the measurements side by side, about two hours; kept in outputs/benchmarks.json
@@ -25,7 +26,7 @@ export OMP_WAIT_POLICY ?= passive
 OLDEST ?= .venv-oldest
 SPHINX = $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c book -d outputs/book/doctrees
 
-.PHONY: run film lab viewer test test-oldest fuzz bench times wheels pictures notebooks book clean venv
+.PHONY: run film lab viewer test test-oldest fuzz bench times wheels pictures notebooks hosted book clean venv
 .DEFAULT_GOAL := run
 
 venv: $(STAMP)
@@ -79,6 +80,9 @@ notebooks: pictures
 	$(BIN)/lungseg film
 	$(BIN)/lungseg phantom
 	$(BIN)/python tools/execute.py
+
+hosted: $(STAMP)
+	@$(BIN)/python tools/hosted.py "$(REPOSITORY)"
 
 # -E reads every page anew: films and solutions may have changed where a notebook has not
 book: $(VENV)/.lungseg-book-installed

@@ -32,10 +32,12 @@ HOMES = {
     "right_or": "course.show",
     "show_figure": "course.show",
     "show_film": "course.show",
+    "show_picture": "course.show",
     "show_sliders": "course.show",
     "show_source": "course.show",
     "show_table": "course.show",
     "solution": "course.solutions",
+    "say_machine": "course.hosted",
     # 01: from a scan to a stack of slices
     "ensure_dataset": "sources.datasets",
     "find_cases": "sources.datasets",

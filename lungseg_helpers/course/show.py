@@ -55,6 +55,12 @@ def as_output(figure: Figure) -> dict[str, str]:
     return picture
 
 
+def show_picture(png: bytes, alt: str) -> None:
+    """Display a PNG, animated or not, and keep ``alt`` beside it (see :func:`show_figure`), in any IPython."""
+    picture = {"image/png": base64.b64encode(png).decode(), "text/plain": f"picture: {alt}"}
+    display(picture, metadata={"image/png": {"alt": alt}}, raw=True)  # IPython's own Image has no alt before 8
+
+
 def show_sliders(draw: Callable[..., Any], alt: str, **sliders: Any) -> None:
     """Display ipywidgets' ``sliders``, and below them the figure that ``draw`` makes of their values by name.
 
@@ -74,8 +80,13 @@ def show_film(path: Path, alt: str, width: int = 720) -> None:
 
     The notebook holds the film's address, not the film: seen from the folder that the notebook runs in, which for a
     copy that ``make run`` executes is that of the copy. JupyterLab plays what lies below the folder it was started in.
+    The pages of Colab and Kaggle reach no file of their machine, so there the notebook does hold the film.
     """
+    from .hosted import host  # brings torch, which most of what is displayed does without
+
     address = quote(Path(os.path.relpath(path)).as_posix())
+    if host():
+        address = f"data:video/mp4;base64,{base64.b64encode(path.read_bytes()).decode()}"
     words = html.escape(alt)
     size = f'width="{width}" style="max-width: 100%"'
     player = f'<video src="{address}" {size} controls loop muted preload="metadata" title="{words}">'

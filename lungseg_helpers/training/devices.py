@@ -76,6 +76,13 @@ def _precision_of(device: str) -> str:
     return "bf16-mixed" if _seconds(torch.bfloat16) < 0.7 * _seconds(torch.float32) else "32-true"
 
 
+def gpu_name(device: str) -> str:
+    """Return what the GPU of ``device`` (``"cuda"`` or ``"mps"``) is called, and how much memory it has if it tells."""
+    if device != "cuda":
+        return "Apple's"
+    return f"{torch.cuda.get_device_name()}, {torch.cuda.get_device_properties(0).total_memory / 1e9:.0f} GB"
+
+
 def autocast(device: str) -> torch.autocast:
     """Return the context in which a network runs in this device's precision, outside of Lightning."""
     dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(choose_precision(device))

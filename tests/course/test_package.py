@@ -74,8 +74,9 @@ def test_the_door_says_what_it_has():
 
 
 def test_no_notebook_needs_more_than_six_lines_to_import_the_package():
+    """Beside the one of its first code cell, which all notebooks have."""
     for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        code = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+        code = "\n".join([cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"][1:])
         assert len(re.findall(r"^\s*(?:from|import) lungseg_helpers", code, re.MULTILINE)) <= 6, path.name
 
 

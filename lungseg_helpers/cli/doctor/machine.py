@@ -20,7 +20,7 @@ def check_gpu() -> Finding:
     """Say where networks are trained, and in which precision. A GPU that torch cannot use is a fault, none is not."""
     import torch
 
-    from ...training.devices import choose_precision, pick_device
+    from ...training.devices import choose_precision, gpu_name, pick_device
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -42,10 +42,7 @@ def check_gpu() -> Finding:
     except RuntimeError as error:
         remedy = "end what else uses the GPU, or install a torch that is made for it; until then, use --device cpu"
         return Finding(f"torch {torch.__version__} sees it and cannot use it: {str(error).splitlines()[0]}", remedy)
-    name = "Apple's"
-    if device == "cuda":
-        name = f"{torch.cuda.get_device_name()}, {torch.cuda.get_device_properties(0).total_memory / 1e9:.0f} GB"
-    return Finding(f"{name} ({device}), in {choose_precision()}")
+    return Finding(f"{gpu_name(device)} ({device}), in {choose_precision()}")
 
 
 def nvidia_gpus() -> tuple[str, str]:
