@@ -1,4 +1,4 @@
-"""A kit holds the course, its wheels and its data, is made in as many goes as it takes, and asks no index on a laptop."""
+"""A kit holds the course, its wheels and its data, is made in as many goes as it takes, and needs no index on a laptop."""
 
 from __future__ import annotations
 
