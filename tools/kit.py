@@ -138,8 +138,10 @@ def download(wheels: Path, *wanted: str) -> None:
     command = [*PIP, "download", "--quiet", "--only-binary=:all:", "--dest", str(wheels), *wanted]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")] or [done.stderr.strip()]
-        raise KitError(f"pip cannot download ({errors[-1]}); check the network, then 'make kit' goes on")
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")] or ["it says nothing"]
+        # without an index pip tells of conflicts, because nothing fits the lock
+        reason = "the index does not answer" if "Retrying (" in done.stderr else lines[0].removeprefix("ERROR:").strip()
+        raise KitError(f"pip cannot download the wheels: {reason}; check the network, then 'make kit' goes on")
 
 
 def put_data(data: Path) -> None:
