@@ -4,6 +4,7 @@
 #   make film       install, and film one real patient with the course's own weights: a few minutes
 #   make lab        open the first notebook in JupyterLab
 #   make viewer     a page in the browser that shows scans, and takes one of your own; prints its address
+#   make kit        a folder for laptops without a network, from which make run works: outputs/kit, or KIT=DIR
 #   make test       unit tests, and every notebook compared with its committed outputs
 #   make test-oldest  unit tests with the lowest versions that pyproject.toml allows (PYTHON=python3.11)
 #   make pictures   the loop of a real patient and the contact sheet, anew from the shipped weights, to commit them
@@ -24,9 +25,10 @@ STAMP := $(VENV)/.lungseg-installed
 # as the package sets it, for a notebook that imports torch first
 export OMP_WAIT_POLICY ?= passive
 OLDEST ?= .venv-oldest
+KIT ?= outputs/kit
 SPHINX = $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c book -d outputs/book/doctrees
 
-.PHONY: run film lab viewer test test-oldest fuzz bench times wheels pictures notebooks hosted book clean venv
+.PHONY: run film lab viewer kit test test-oldest fuzz bench times wheels pictures notebooks hosted book clean venv
 .DEFAULT_GOAL := run
 
 venv: $(STAMP)
@@ -48,6 +50,9 @@ lab: $(STAMP)
 
 viewer: $(STAMP)
 	@$(BIN)/lungseg viewer
+
+kit: $(STAMP)
+	@$(BIN)/python tools/kit.py "$(KIT)"
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -28,6 +28,7 @@ highlight_language = "none"
 root_doc = "README"
 include_patterns = [
     "README.md",
+    "TEACHING.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "notebooks/[0-9][0-9]_*.ipynb",
@@ -89,6 +90,7 @@ data/README
 data/weights/README
 benchmarks/README
 book/references
+TEACHING
 CONTRIBUTING
 CHANGELOG
 ```

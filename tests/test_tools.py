@@ -7,11 +7,13 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
+import zmq.asyncio
 from packaging.requirements import Requirement
 
 from lungseg_helpers.paths import ROOT
@@ -100,6 +102,26 @@ def test_an_executed_copy_is_found_done_until_something_changes(tmp_path, monkey
     assert not execute.is_done(path, out), "other weights, another result"
     out.write_text(out.read_text()[:200])
     assert not execute.is_done(path, out)
+
+
+def test_an_answer_of_which_no_notice_came_is_found(tmp_path, monkeypatch):
+    """What happens when nbclient sends a slider's picture as the answer comes: the notice is used up, and lost."""
+    noticed, lost = zmq.asyncio.Socket._handle_events, []
+
+    def handle(self, *notice):
+        if notice and self.type == zmq.DEALER and self._recv_futures:
+            lost.append(self._shadow_sock.get(zmq.EVENTS))
+        else:
+            noticed(self, *notice)
+
+    monkeypatch.setattr(zmq.asyncio.Socket, "_handle_events", handle)
+    path, out = tmp_path / "01_a.ipynb", tmp_path / "copies" / "01_a.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print(1)")]), path)
+    run = threading.Thread(target=execute.execute, args=(path, out), daemon=True)
+    run.start()
+    run.join(60)
+    assert not run.is_alive() and execute.is_done(path, out)
+    assert any(events & zmq.POLLIN for events in lost), "nothing was lost"
 
 
 def test_pictures_of_a_notebooks_text_are_found_by_its_copy_too(tmp_path):

@@ -9,6 +9,8 @@ from run to run.
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import hashlib
 import os
 import re
@@ -18,6 +20,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import zmq
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
@@ -97,6 +100,31 @@ def leave_scans_out(notebook: nbformat.NotebookNode) -> None:
         del notebook.metadata["widgets"]
 
 
+class Client(NotebookClient):
+    """A client that does not wait for an answer which is there already.
+
+    While a slider's cell runs, nbclient sends the slider's picture to the kernel, past the part of pyzmq that watches
+    the socket. An answer that comes at that moment is not noticed, and a run waits for ever (nbclient's issue 312). To
+    ask the socket for its events makes pyzmq look again.
+    """
+
+    async def async_execute_cell(self, *arguments, **settings) -> nbformat.NotebookNode:
+        """Execute a cell, and look for its answer every second."""
+
+        async def look() -> None:
+            while True:
+                await asyncio.sleep(1)
+                self.kc.shell_channel.socket.get(zmq.EVENTS)
+
+        looking = asyncio.create_task(look())
+        try:
+            return await super().async_execute_cell(*arguments, **settings)
+        finally:
+            looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await looking
+
+
 def execute(path: Path, out: Path) -> float:
     """Execute one notebook, write it to ``out``, and return the seconds it took.
 
@@ -111,9 +139,7 @@ def execute(path: Path, out: Path) -> float:
     try:
         # the kernel listens on this machine alone; its warning that it does so unencrypted helps no learner
         quiet = ["--log-level=ERROR"]
-        client = NotebookClient(
-            notebook, timeout=None, kernel_name="python3", record_timing=False, extra_arguments=quiet
-        )
+        client = Client(notebook, timeout=None, kernel_name="python3", record_timing=False, extra_arguments=quiet)
         client.execute(cwd=str(out.parent.resolve()))
         finished = True
     finally:

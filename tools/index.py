@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import platform
 import ssl
 import subprocess
 import sys
@@ -26,6 +27,9 @@ from pip._vendor.packaging.tags import Tag, compatible_tags, cpython_tags, mac_p
 from pip._vendor.packaging.utils import canonicalize_name, parse_wheel_filename
 
 LOCK = Path(__file__).resolve().parent.parent / "requirements.lock"
+
+WHEELS = LOCK.parent / "wheels"
+"""Beside the lock of a kit (``make kit``): what is installed from it, without an index."""
 
 BOOK_LOCK = LOCK.parent / "book" / "requirements.lock"
 """What ``make book`` installs beside it."""
@@ -61,6 +65,11 @@ def requirements(*locks: Path) -> list[Requirement]:
     text = "\n".join(lock.read_text(encoding="utf-8") for lock in locks or (LOCK,))
     lines = (line.split("#")[0].strip() for line in text.splitlines())
     return [Requirement(line) for line in lines if line]
+
+
+def pins_here() -> list[Requirement]:
+    """Return the pins of :data:`LOCK` that apply to this Python and machine."""
+    return [pin for pin in requirements() if pin.marker is None or pin.marker.evaluate()]
 
 
 def environment(python: str, platform: str) -> dict[str, str]:
@@ -147,6 +156,23 @@ def fitting(found: list[Wheel], wanted: list[Tag]) -> Wheel | None:
     return best[2] if best else None
 
 
+def lacking(wanted: list[Requirement], folder: Path) -> list[Requirement]:
+    """Return the requirements for which a folder holds no wheel that this Python takes here."""
+    tags, kept = here(), [(parse_wheel_filename(path.name)[:2], Wheel(path.name, 0)) for path in folder.glob("*.whl")]
+    return [
+        requirement
+        for requirement in wanted
+        if not fitting(
+            [
+                wheel
+                for (name, version), wheel in kept
+                if name == canonicalize_name(requirement.name) and requirement.specifier.contains(version)
+            ],
+            tags,
+        )
+    ]
+
+
 def of_lock(pins: list[Requirement]) -> Iterator[tuple[Requirement, list[Wheel]]]:
     """Yield each pin with the wheels that the indexes have of it; they are asked for many at a time."""
     addresses = indexes()
@@ -157,3 +183,11 @@ def of_lock(pins: list[Requirement]) -> Iterator[tuple[Requirement, list[Wheel]]
 def here() -> list[Tag]:
     """Return the wheel tags that this Python takes, best first."""
     return list(sys_tags())
+
+
+def machine() -> dict[str, str]:
+    """Return what a compiled wheel depends on, for people: ``python``, such as 3.11, and ``platform``."""
+    return {
+        "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+        "platform": f"{platform.system()} {platform.machine()}",
+    }

@@ -3,6 +3,8 @@
 torch comes first and with what it needs, because only its build knows that: one with CUDA brings Nvidia's
 libraries along. The rest is the lock as it stands, with ``--no-deps``: the lock is complete, and imaug's own
 requirements (two builds of OpenCV, both too old for current Pythons) would stand in the way.
+
+In a kit (``make kit``) a folder ``wheels`` lies beside the lock. Then all comes from there, and no index is asked.
 """
 
 from __future__ import annotations
@@ -16,20 +18,30 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from index import LOCK, fitting, here, of_lock, requirements
+from index import LOCK, WHEELS, fitting, here, lacking, machine, of_lock, pins_here, requirements
+from pip._vendor.packaging.requirements import Requirement
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
 def main() -> int:
     """Say what is about to be downloaded, and install it; return the exit status."""
-    torch = next(pin for pin in requirements() if pin.name == "torch")
-    extra = ["--extra-index-url", index] if (index := os.environ.get("TORCH_INDEX")) else []
-    announce(f"torch{torch.specifier}", extra)
+    torch = torch_pin()
+    extra, kit = torch_index(), []
+    if WHEELS.is_dir():
+        if problem := misfit():
+            print(problem, file=sys.stderr)
+            return 1
+        extra, kit = [], ["--no-index", "--find-links", str(WHEELS)]
+        print("installing out of wheels/, nothing is downloaded: a few minutes …", flush=True)
+    else:
+        announce(
+            [pin for pin in pins_here() if not has(pin.name, None if pin.name == "torch" else version(pin))], extra
+        )
     steps = [
-        ["install", "--constraint", str(LOCK), *extra, f"torch{torch.specifier}"],
-        ["install", "--no-deps", "--requirement", str(LOCK)],
-        ["install", "--no-deps", "--editable", str(LOCK.parent)],
+        ["install", *kit, "--constraint", str(LOCK), *extra, torch],
+        ["install", *kit, "--no-deps", "--requirement", str(LOCK)],
+        ["install", *kit, "--no-deps", "--editable", str(LOCK.parent)],
     ]
     if has("opencv-python"):  # of an earlier lock: it shares its folder with the one build that is wanted
         steps.insert(0, ["uninstall", "--yes", "opencv-python", "opencv-python-headless"])
@@ -40,24 +52,54 @@ def main() -> int:
     return 0
 
 
-def announce(torch: str, extra: list[str]) -> None:
+def torch_pin() -> str:
+    """Return the lock's torch, such as ``torch==2.13.0``."""
+    return str(next(pin for pin in requirements() if pin.name == "torch"))
+
+
+def torch_index() -> list[str]:
+    """Return pip's option for the further index that ``TORCH_INDEX`` names; empty where it names none."""
+    return ["--extra-index-url", index] if (index := os.environ.get("TORCH_INDEX")) else []
+
+
+def version(pin: Requirement) -> str:
+    """Return the one release that a pin allows."""
+    return next(iter(pin.specifier)).version
+
+
+def misfit() -> str | None:
+    """Return why a kit's wheels cannot be installed with this Python on this machine, and what to do; else None."""
+    if not (missing := lacking(pins_here(), WHEELS)):
+        return None
+    try:
+        made = json.loads((WHEELS / "kit.json").read_text(encoding="utf-8"))
+        meant, this = [f"Python {each['python']} on {each['platform']}" for each in (made, machine())]
+    except (OSError, ValueError, KeyError):
+        return f"{WHEELS} is no whole kit: its kit.json is missing or broken; copy the kit again"
+    if meant == this:
+        names = f"{missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
+        return f"wheels/ holds nothing for this machine of {names}; copy the kit again, or make one on such a machine"
+    if made["platform"] == machine()["platform"]:
+        python = f"python{made['python']}"
+        return f"this kit is for {meant}, and this is {this}; with that Python: rm -r .venv && make run PYTHON={python}"
+    return f"this kit is for {meant}, and this is {this}; such a laptop needs a kit made on one like it (make kit)"
+
+
+def announce(missing: list[Requirement], extra: list[str]) -> None:
     """Print how many packages are missing and how large they are; what cannot be learned is left out."""
     try:
-        wanted = [pin for pin in requirements() if pin.marker is None or pin.marker.evaluate()]
-        wanted = {pin: next(iter(pin.specifier)).version for pin in wanted if pin.name != "torch"}
-        missing = [pin for pin, version in wanted.items() if not has(pin.name, version)]
-        tags = here()
-        sizes = [wheel.size for _, wheels in of_lock(missing) if (wheel := fitting(wheels, tags))]
-        print(f"about to download {len(missing)} packages, {sum(sizes) / 1e6:.0f} MB (less what pip kept from before)")
-        if not has("torch"):
-            name, size = torch_build(torch, extra)
+        others, tags = [pin for pin in missing if pin.name != "torch"], here()
+        sizes = [wheel.size for _, wheels in of_lock(others) if (wheel := fitting(wheels, tags))]
+        print(f"about to download {len(others)} packages, {sum(sizes) / 1e6:.0f} MB (less what pip kept from before)")
+        if len(others) < len(missing):
+            name, size = torch_build(torch_pin(), extra)
             print(f"and {name}" + (f", {size / 1e6:.0f} MB" if size else ""))
             if sys.platform == "linux" and "+" not in name:
                 print("this build of torch brings Nvidia's libraries, some 2 to 3 GB more.")
                 if not shutil.which("nvidia-smi"):
                     print(
-                        "There is no Nvidia GPU here: 'make run TORCH_INDEX=ADDRESS', with the address of PyTorch's "
-                        "CPU index (from its Get Started page), takes a far smaller one."
+                        "There is no Nvidia GPU here: add TORCH_INDEX=ADDRESS to the command, with the address of "
+                        "PyTorch's CPU index (from its Get Started page), and a far smaller one is taken."
                     )
     except (OSError, ValueError, KeyError) as error:
         print(f"how much there is to download cannot be told ({error})")

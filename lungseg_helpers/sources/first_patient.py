@@ -18,7 +18,7 @@ def first_patient() -> Case:
     """Return the first real patient's case, with its label; without a connection a phantom's, and a line on stderr."""
     try:
         if not (data_dir() / "real" / "dataset.json").is_file():
-            print("fetching three real patients (75 MB, once) …", file=sys.stderr, flush=True)
+            print("three real patients, once: 75 MB to fetch, unless they are kept here …", file=sys.stderr, flush=True)
         return find_cases(fetch_real(data_dir() / "real"))[0]
     except SourceError as error:
         print(f"no real patient can be had ({error}): a phantom is made and shown in its place", file=sys.stderr)
