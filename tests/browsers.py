@@ -18,8 +18,8 @@ from PIL import Image
 
 from lungseg_helpers.paths import ROOT
 
-WAIT_S = 600
-"""Nothing is asserted on time: this is when a test gives up."""
+WAIT_S = 240
+"""Nothing is asserted on time: this is when a test gives up. Opening a page is slowest: 25 s on two cores."""
 
 WEBGL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 """WebGL drawn by the processor: a machine that tests has no graphics card."""
@@ -75,10 +75,15 @@ def _address(log: Path, process: subprocess.Popen) -> str | None:
 
 
 def until(condition, page=None):
-    """Return what ``condition`` returns once it is true; the browser goes on meanwhile, where ``page`` is given."""
+    """Return what ``condition`` returns once it is true; the browser goes on meanwhile, where ``page`` is given.
+
+    Where it stays false for ``WAIT_S`` seconds, the failure says what the page said then.
+    """
     end = time.monotonic() + WAIT_S
     while not (value := condition()):
-        assert time.monotonic() < end, "waited in vain"
+        if time.monotonic() > end:
+            said = [page.locator("body").inner_text(), *page.faults] if page else []
+            raise AssertionError("\n".join(["waited in vain", *said]))
         page.wait_for_timeout(200) if page else time.sleep(0.1)
     return value
 

@@ -246,11 +246,15 @@ def test_views_of_scans_are_left_out_of_a_notebook_and_sliders_and_pictures_stay
         "slider": model("@jupyter-widgets/controls"),
         "layout": model("@jupyter-widgets/base"),
     }
-    notebook = nbformat.v4.new_notebook(cells=[shown("panel"), shown("box"), nbformat.v4.new_markdown_cell("text")])
+    unseen = shown("panel")
+    unseen.outputs[0].data = {execute.VIEW: {"model_id": "panel"}, "text/plain": "VBox(<Receiver at 0x7f01>)"}
+    cells = [shown("panel"), shown("box"), nbformat.v4.new_markdown_cell("text"), unseen]
+    notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata["widgets"] = {execute.STATE: {"state": dict(state), "version_major": 2}}
     execute.leave_scans_out(notebook)
     assert {*notebook.metadata.widgets[execute.STATE]["state"]} == {"box", "slider", "layout"}
     assert [{*cell.outputs[0].data} for cell in notebook.cells[:2]] == [{"image/png"}, {execute.VIEW, "image/png"}]
+    assert unseen.outputs[0].data == {"text/plain": execute.LIVE}
     notebook.cells = notebook.cells[:1]
     execute.leave_scans_out(notebook)
     assert "widgets" not in notebook.metadata

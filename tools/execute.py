@@ -35,6 +35,9 @@ PICTURE = re.compile(r"!\[[^\]]*\]\(([^):\s]+)\)")
 VIEW, STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 """What a widget's output, and all widgets' state, are called in a notebook."""
 
+LIVE = "(Something to choose with or to press: run this cell.)"
+"""What is read of a widget where no kernel runs and no picture stands beside it, in place of Python's words for it."""
+
 
 def numbered() -> list[Path]:
     """Return the course's notebooks in order."""
@@ -75,7 +78,8 @@ def copy_pictures(path: Path, out: Path) -> None:
 def leave_scans_out(notebook: nbformat.NotebookNode) -> None:
     """Take the views that hold a scan, and their state of many MB, out of a notebook; the picture beside each stays.
 
-    They are those that lead, from widget to widget, to one of anywidget's, such as NiiVue's.
+    They are those that lead, from widget to widget, to one of anywidget's, such as NiiVue's. Where no picture stands
+    beside a widget, words do.
     """
     kept = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
 
@@ -90,6 +94,8 @@ def leave_scans_out(notebook: nbformat.NotebookNode) -> None:
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         view = output.get("data", {}).get(VIEW)
         models = below(view["model_id"]) if view else set()
+        if view and "image/png" not in output["data"]:
+            output["data"]["text/plain"] = LIVE
         if any(kept.get(model, {}).get("model_module") == "anywidget" for model in models):
             del output["data"][VIEW]
         else:

@@ -247,11 +247,13 @@ def video(
 @app.command()
 def viewer(
     port: Annotated[int, typer.Option(min=1024, max=65535, help="Another one is taken where it is in use.")] = 8866,
+    pages: Annotated[int | None, typer.Option(min=1, help="At once; by default as free memory allows.")] = None,
 ) -> None:
     """Open a page in the browser that shows scans, and takes one of your own. Prints its address; Ctrl-C ends it.
 
     Only this machine can reach the page, and only who has the token in the address.
     """
-    from ..viewer.server import serve
+    from ..viewer.server import PAGE_MEMORY, serve
+    from .doctor.machine import memory
 
-    serve(port)
+    serve(port, pages or max(1, memory()[1] // PAGE_MEMORY))

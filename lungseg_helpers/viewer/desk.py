@@ -118,7 +118,7 @@ class OwnScan:
 
     def _say(self, lines: list[str], colour: str = "inherit") -> None:
         text = "<br>".join(html.escape(line) for line in lines)
-        self.lines.value = f'<div role="status" style="color: {colour}">{text}</div>'
+        self.lines.value = f'<div role="status" style="color: {colour}; line-height: 1.4">{text}</div>'
 
 
 @functools.cache

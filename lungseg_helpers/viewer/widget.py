@@ -87,7 +87,7 @@ class Viewer:
         )
         self.window = widgets.ToggleButtons(options=list(WINDOWS))
         self.view = widgets.ToggleButtons(options=list(VIEWS))
-        self.window.style.button_width = self.view.style.button_width = "9em"
+        self.window.style.button_width = self.view.style.button_width = "7.5em"  # five fit into 520 pixels
         self.slice = widgets.IntSlider(1, 1, 2, description="slice", layout={"width": "30em"})
         self.finds = widgets.Dropdown(options=[], description="finding", layout={"width": "30em"})
         names = ("◀ back", "next ▶")
@@ -132,7 +132,10 @@ class Viewer:
         self.jumps.layout.display = None if rows else "none"
         across = " × ".join(f"{mm:.1f}" for mm in self.seen.spacing)
         coarse = f" Shown in voxels of {across} mm, coarser than the scan's." if max(self.seen.steps) > 1 else ""
-        self.note.value = f"<small>{html.escape(title)}{'.' if title else ''}{coarse} {KEYS}</small>"
+        self.note.value = (
+            f'<small style="display: block; line-height: 1.4">'
+            f"{html.escape(title)}{'.' if title else ''}{coarse} {KEYS}</small>"
+        )
         if rows:
             self.jump(int(rows[0]["component"]))
         else:

@@ -21,7 +21,8 @@ from lungseg_helpers.scans.scan import read_scan
 def server(chromium, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     places = {"LUNGSEG_DATA_DIR": str(data_dir()), "TMPDIR": str(folder)}
-    with served(["lungseg_helpers.cli", "viewer", "--port", "18876"], folder, **places) as (address, process):
+    command = ["lungseg_helpers.cli", "viewer", "--port", "18876", "--pages", "2"]
+    with served(command, folder, **places) as (address, process):
         yield address, process, folder
 
 
@@ -176,6 +177,10 @@ def test_another_visitor_sees_nothing_of_it_and_what_a_page_had_goes_with_it(chr
     folders = {*server[2].glob("lungseg-page-*")}
     assert len(folders) == 2 and all(folder.stat().st_mode & 0o077 == 0 for folder in folders)
     kernels = len(psutil.Process(server[1].pid).children())
+    third = new_page(chromium)
+    assert third.goto(server[0]).status == 503
+    assert "Close one, wait a moment" in third.locator("body").inner_text()
+    assert len(psutil.Process(server[1].pid).children()) == kernels, "who comes too many gets no kernel"
     other.goto("about:blank")  # as when it is closed
     until(lambda: len({*server[2].glob("lungseg-page-*")}) == 1, page)
     until(lambda: len(psutil.Process(server[1].pid).children()) == kernels - 1, page)

@@ -66,16 +66,22 @@ def check_cores() -> Finding:
     return Finding(f"{cores()} of {os.cpu_count()}")
 
 
-def check_memory() -> Finding:
-    """Measure the memory that this process may use and that is free."""
+def memory() -> tuple[int, int, int]:
+    """Return bytes: the memory that this process may use, what is free of it, and what the machine has."""
     import psutil
 
     machine = psutil.virtual_memory()
     limits = [(machine.total, machine.available), *group_memory()]
     size, free = map(min, zip(*limits, strict=True))
+    return size, free, machine.total
+
+
+def check_memory() -> Finding:
+    """Measure the memory that this process may use and that is free."""
+    size, free, total = memory()
     found = f"{free / 1e9:.1f} GB free of {size / 1e9:.1f}"
-    if size < machine.total:
-        found += f", to which this process is held (the machine has {machine.total / 1e9:.1f})"
+    if size < total:
+        found += f", to which this process is held (the machine has {total / 1e9:.1f})"
     if free < MEMORY:
         return Finding(f"{found}; notebooks take up to {MEMORY / 1e9:.1f}", "close other programs, or raise the limit")
     return Finding(found)
