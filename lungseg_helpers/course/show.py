@@ -21,6 +21,7 @@ from .exercises import CHECKS
 from .pictures import small_png
 
 if TYPE_CHECKING:  # TensorBoard takes a second to import, and most notebooks show no run
+    from ipywidgets import Widget
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
@@ -67,12 +68,20 @@ def show_sliders(draw: Callable[..., Any], alt: str, **sliders: Any) -> None:
     The figure of their first values is kept beside them, with its ``alt`` (see :func:`show_figure`): a viewer shows it
     where no widget may run, as on GitHub, or in JupyterLab as long as a notebook is not trusted.
     """
-    from ipywidgets import interactive  # takes a moment to import, and most notebooks show no slider
+    from ipywidgets import __version__, interactive  # takes a moment, and most notebooks show no slider
 
     draw(**{name: slider.value for name, slider in sliders.items()})
     picture = as_output(plt.gcf())
-    widget = interactive(draw, **sliders)._repr_mimebundle_()
-    display(widget | picture, metadata={"image/png": {"alt": alt}}, raw=True)
+    widget = interactive(draw, **sliders)
+    if __version__.startswith("7."):  # Colab's draws only when displayed alone, or a slider moves
+        widget.update()
+    display(widget_view(widget) | picture, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def widget_view(widget: Widget) -> dict[str, dict]:
+    """Return a widget as a notebook's output holds it. Version 8 says the same; 7, which Colab has, does not tell."""
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return {"application/vnd.jupyter.widget-view+json": view}
 
 
 def show_film(path: Path, alt: str, width: int = 720) -> None:

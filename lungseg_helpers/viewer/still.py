@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from ..course.show import as_output
+from ..course.show import as_output, widget_view
 from ..scans.orientation import oriented, oriented_affine, oriented_spacing
 from ..scans.scan import Scan
 from ..video.overlay import draw_slice
@@ -51,8 +51,7 @@ def show_viewer(viewer: Viewer, figure: Figure, alt: str) -> None:
     The picture is what a reader sees where no kernel runs; ``tools/execute.py`` leaves the view itself, and the scan
     in it, out of a notebook that is stored.
     """
-    view = viewer.panel._repr_mimebundle_()
-    display(view | as_output(figure), metadata={"image/png": {"alt": alt}}, raw=True)
+    display(widget_view(viewer.panel) | as_output(figure), metadata={"image/png": {"alt": alt}}, raw=True)
 
 
 def show_scan(

@@ -56,7 +56,23 @@ def test_sliders_have_a_picture_for_viewers_that_run_no_widget(monkeypatch):
     assert "application/vnd.jupyter.widget-view+json" in data and metadata["image/png"]["alt"] == "An empty picture."
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).format == "PNG"
     assert set(drawn) == {2}
+    times = len(drawn)
+    monkeypatch.setattr("ipywidgets.__version__", "7.7.1")
+    show.show_sliders(draw, "An empty picture.", size=IntSlider(2, 1, 3))
+    assert len(drawn) == 2 * times + 1, "the sliders of version 7 have to be told to draw"
     plt.close("all")
+
+
+def test_a_widget_is_shown_as_it_would_show_itself():
+    slider = IntSlider(2, 1, 3)
+    assert show.widget_view(slider).items() <= slider._repr_mimebundle_().items()
+
+
+def test_an_animated_picture_carries_its_words(monkeypatch):
+    shown = []
+    monkeypatch.setattr(show, "display", lambda data, metadata, raw: shown.append((data, metadata)))
+    show.show_picture(b"png", "A chest.")
+    assert shown == [({"image/png": "cG5n", "text/plain": "picture: A chest."}, {"image/png": {"alt": "A chest."}})]
 
 
 def test_a_film_is_named_from_where_the_notebook_runs_and_told_in_words(monkeypatch, tmp_path):
