@@ -7,6 +7,10 @@ import psutil
 import pytest
 from browsers import served
 
+from lungseg_helpers.cli import networks
+from lungseg_helpers.cli.doctor import machine
+from lungseg_helpers.viewer import server
+
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
@@ -78,3 +82,12 @@ def test_the_browser_is_told_to_load_nothing_from_elsewhere(page):
         "default-src 'self'" in headers["Content-Security-Policy"] and "http" not in headers["Content-Security-Policy"]
     )
     assert headers["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize(("free_gb", "pages", "most"), [(16, None, 12), (1, None, 1), (1, 5, 5)])
+def test_it_opens_as_often_as_free_memory_allows_or_as_one_says(monkeypatch, free_gb, pages, most):
+    asked_for = []
+    monkeypatch.setattr(machine, "memory", lambda: (32 * 10**9, free_gb * 10**9, 32 * 10**9))
+    monkeypatch.setattr(server, "serve", lambda port, most: asked_for.append(most))
+    networks.viewer(port=18866, pages=pages)
+    assert asked_for == [most]
