@@ -126,7 +126,7 @@ def rows() -> list[Row]:
             memory[2],
             memory[2] / memory[-1],
             "about 1: nothing is kept",
-            f"{memory[0]:.0f} MB before, {memory[IN_A_ROW // 2]:.0f} after {IN_A_ROW // 2}, most after any {max(memory):.0f} MB",
+            f"{memory[0]:.0f} MB before, {memory[IN_A_ROW // 2]:.0f} after {IN_A_ROW // 2}, at most {max(memory):.0f}",
         ),
         Row(
             f"page, server's memory after {AT_ONCE} more pages beside that after 1",
