@@ -120,13 +120,13 @@ def rows() -> list[Row]:
         ),
         Row(f"page, {AT_ONCE} at once, the slowest", slowest, "s", note=f"each its own kernel, up to {most:.0f} MB"),
         Row(
-            f"page, kernel's memory after {IN_A_ROW} uploads beside that after {IN_A_ROW // 2}",
+            f"page, kernel's memory after {IN_A_ROW} uploads beside that after 2",
             memory[-1],
             "MB",
-            memory[IN_A_ROW // 2],
-            memory[IN_A_ROW // 2] / memory[-1],
+            memory[2],
+            memory[2] / memory[-1],
             "about 1: nothing is kept",
-            f"before any {memory[0]:.0f} MB, after 2 {memory[2]:.0f} MB, after any at most {max(memory):.0f} MB",
+            f"{memory[0]:.0f} MB before, {memory[IN_A_ROW // 2]:.0f} after {IN_A_ROW // 2}, at most {max(memory):.0f}",
         ),
         Row(
             f"page, server's memory after {AT_ONCE} more pages beside that after 1",
