@@ -46,7 +46,7 @@ film: $(STAMP)
 	@$(BIN)/lungseg film
 
 lab: $(STAMP)
-	$(BIN)/jupyter lab notebooks/01_preprocessing.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/01_preprocessing.ipynb
 
 viewer: $(STAMP)
 	@$(BIN)/lungseg viewer

@@ -106,7 +106,7 @@ def crossvalidate(
     """Train five networks, each tested on another fifth of the patients, and score every patient once.
 
     The folds are nnU-Net's, so Task06's numbers stand beside its own. Each fold is a run of its own
-    (``lungseg train --set fold=0`` and so on makes the same one); an interrupted command goes on.
+    ('lungseg train --set fold=0' and so on makes the same one); an interrupted command goes on.
     """
     from ..evaluation.crossvalidation import crossvalidate
     from ..paths import outputs_dir

@@ -60,6 +60,7 @@ def serve(port: int, most: int, token: str | None = None) -> None:
 
         def launch_browser(self) -> None:
             """Print the address, in place of opening a browser: Voilà calls this once it listens."""
+            print("Open this address in a browser, and give it half a minute; Ctrl-C here ends it.")
             print(f"http://127.0.0.1:{self.port}/?token={self.token}", flush=True)
 
     def begin(request: Any, notebook: Any, cwd: str) -> Any:
@@ -72,8 +73,11 @@ def serve(port: int, most: int, token: str | None = None) -> None:
         ip="127.0.0.1",
         port=port,
         token=token or secrets.token_urlsafe(24),
-        log_level="WARN",
-        tornado_settings={"headers": {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}},
+        log_level="ERROR",
+        tornado_settings={
+            "headers": {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"},
+            "ws_ping_timeout": 30_000,  # ms, as the interval; tornado warns of Jupyter's own, which is longer
+        },
     )
     page.config.MappingKernelManager.cull_idle_timeout = IDLE_S
     page.config.MappingKernelManager.cull_interval = 30
