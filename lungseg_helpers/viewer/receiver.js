@@ -1,5 +1,5 @@
 // A field that takes one file and sends it piece by piece, each after the last one's receipt. What is too large is
-// refused here, before a byte is read; the kernel counts again.
+// refused here, before a byte is read; the kernel counts again. One that comes while another is at work waits for it.
 function render({ model, el }) {
   el.innerHTML = `<label class="lungseg-drop" tabindex="0">
       <input type="file" accept=".nii,.gz,.nrrd,.mha,.zip" style="position:absolute;opacity:0;width:1px" />
@@ -13,11 +13,17 @@ function render({ model, el }) {
     font: "var(--jp-ui-font-size1, 14px) var(--jp-ui-font-family, sans-serif)",
   });
   const say = () => { words.textContent = model.get("invitation"); };
-  const lock = () => { input.disabled = model.get("busy"); field.style.opacity = input.disabled ? 0.5 : 1; };
-  let sending = null;
+  let sending = null, waiting = null;
+
+  function lock() {
+    input.disabled = model.get("busy");
+    field.style.opacity = input.disabled ? 0.5 : 1;
+    begin(waiting);
+  }
 
   function begin(file) {
-    if (!file || model.get("busy") || sending) return;
+    waiting = model.get("busy") || sending ? file : null;
+    if (!file || waiting) return;
     if (file.size > model.get("limit")) {
       model.send({ kind: "refused", name: file.name, size: file.size });
       return;
@@ -51,12 +57,13 @@ function render({ model, el }) {
   function stop() {
     sending = null;
     bar.style.display = "none";
+    begin(waiting);
   }
 
-  input.addEventListener("change", () => { begin(input.files[0]); input.value = ""; });
+  input.addEventListener("change", () => { begin(input.files[0] ?? waiting); input.value = ""; });
   field.addEventListener("keydown", (event) => { if (event.key === "Enter") input.click(); });
   field.addEventListener("dragover", (event) => event.preventDefault());
-  field.addEventListener("drop", (event) => { event.preventDefault(); begin(event.dataTransfer.files[0]); });
+  field.addEventListener("drop", (event) => { event.preventDefault(); begin(event.dataTransfer.files[0] ?? waiting); });
   const answer = (content) => { if (sending) content.kind === "more" ? next() : stop(); };
   model.on("msg:custom", answer);
   model.on("change:invitation", say);

@@ -74,10 +74,7 @@ def serve(port: int, most: int, token: str | None = None) -> None:
         port=port,
         token=token or secrets.token_urlsafe(24),
         log_level="ERROR",
-        tornado_settings={
-            "headers": {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"},
-            "ws_ping_timeout": 30_000,  # ms, as the interval; tornado warns of Jupyter's own, which is longer
-        },
+        tornado_settings={"headers": {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}},
     )
     page.config.MappingKernelManager.cull_idle_timeout = IDLE_S
     page.config.MappingKernelManager.cull_interval = 30

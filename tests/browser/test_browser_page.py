@@ -140,6 +140,12 @@ def test_what_is_no_scan_or_no_friend_ends_in_a_readable_line(page, server, name
     assert "\n" not in said(page) and "Traceback" not in words(page) and str(server[2]) not in words(page)
 
 
+def test_a_file_that_comes_while_another_is_at_work_waits_for_it(page):
+    send(page, "first.nii.gz", bomb())
+    send(page, "second.nii.gz", b"Dear reader, this is a text.")
+    until(lambda: "no scan that can be read here" in said(page) and "second.nii.gz" in said(page), page)
+
+
 def test_two_gigabytes_are_refused_before_they_are_sent(page, tmp_path):
     large = tmp_path / "large.nii.gz"
     with large.open("wb") as file:
