@@ -215,6 +215,27 @@ def test_a_handout_has_neither_labels_nor_a_seed_to_be_guessed(tmp_path):
     assert sorted(path.name for path in (tmp_path / "given").iterdir()) == ["lung_001.nii.gz", "lung_002.nii.gz"]
 
 
+def test_phantoms_of_other_settings_are_kept_but_in_the_default_folder(tmp_path):
+    small = ["--unlabelled", "0", "--matrix", "64", "--workers", "1"]
+    kept, given, others = tmp_path / "kept", tmp_path / "given", tmp_path / "others"
+    words = ["phantom", "--out", kept, "--cases", "2", *small, "--seed", "734029385716"]
+    assert lungseg(*words, "--handout", given).returncode == 0
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    for other in ([*words[:-2]], [*words, "--cases", "1"], [*words, "--matrix", "66"]):
+        done = lungseg(*other)
+        assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1, done.stderr
+        assert str(kept) in done.stderr and "other settings" in done.stderr and "name a new folder" in done.stderr
+    done = lungseg("phantom", "--out", others, *small, "--cases", "1", *words[-2:], "--handout", given)
+    assert done.returncode == 1 and "lung_002.nii.gz" in done.stderr and not others.exists(), "before any is drawn"
+    assert lungseg(*words, "--handout", given).returncode == 0, "the same again is no error"
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == files
+    for out in ([], ["--out", tmp_path / "data" / "phantom"]):
+        for cases in ("2", "1"):
+            done = lungseg("phantom", *out, "--cases", cases, *small, data=tmp_path)
+            assert done.returncode == 0, done.stderr
+            assert len(list((tmp_path / "data" / "phantom").rglob("lung_*.nii.gz"))) == 2 * int(cases)
+
+
 def test_average_makes_the_folder(weights, tmp_path):
     out = tmp_path / "new" / "deeper" / "mean.ckpt"
     done = lungseg("average", weights, weights, "--out", out)
