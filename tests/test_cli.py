@@ -236,6 +236,21 @@ def test_phantoms_of_other_settings_are_kept_but_in_the_default_folder(tmp_path)
             assert len(list((tmp_path / "data" / "phantom").rglob("lung_*.nii.gz"))) == 2 * int(cases)
 
 
+@pytest.mark.parametrize("fault", ["has no labels; give a data set with labelsTr", "is not gzip"])
+def test_an_evaluation_without_a_score_leaves_the_one_of_before_as_it_is(fault, toy_case, tmp_path):
+    case, masks, out = toy_case("a"), tmp_path / "masks", tmp_path / "out" / "scores.csv"
+    for folder in (masks, out.parent):
+        folder.mkdir()
+    out.write_text("of before")
+    (masks / "a_pred.nii.gz").write_text("no mask")
+    if "labels" in fault:
+        case.label.rename(masks / "a_pred.nii.gz")
+    done = lungseg("evaluate", tmp_path, masks, "--out", out)
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.startswith("lungseg: ")]
+    assert done.returncode == 1 and done.stdout == "" and len(lines) == 1 and fault in lines[0], done.stderr
+    assert [path.name for path in out.parent.iterdir()] == ["scores.csv"] and out.read_text() == "of before"
+
+
 def test_average_makes_the_folder(weights, tmp_path):
     out = tmp_path / "new" / "deeper" / "mean.ckpt"
     done = lungseg("average", weights, weights, "--out", out)
