@@ -80,10 +80,8 @@ def rank_teams(folder: Path, labels: Path, workers: int | None = None, progress:
     found = [attempt(str(team), _handed_in, team, truth) for team in teams]
     handed_in = [({}, [str(each)]) if isinstance(each, Exception) else each for each in found]
     if not any(masks for masks, _ in handed_in):
-        raise SourceError(
-            f"{folder}: no team has a mask that belongs to a label in {labels}, such as {next(iter(truth))}{MASK}.nii.gz; "
-            "check both folders"
-        )
+        example = f"{next(iter(truth))}{MASK}.nii.gz"
+        raise SourceError(f"{folder}: no team has a mask of a label in {labels}, such as {example}; check both folders")
     empty = side_by_side(_score_empty, [(path,) for path in truth.values()], workers, "labels" if progress else "")
     rows = dict(zip(truth, empty, strict=True))
     tumours = {patients.get(case, case) for case, row in rows.items() if row["lesions"]}
