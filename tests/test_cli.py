@@ -275,6 +275,33 @@ def test_a_scan_without_lungs_is_taken_whole_if_asked(toy_case, weights, tmp_pat
     assert done.returncode == 0 and "note: a: " in done.stdout and "no lung" in done.stdout
 
 
+OTHERS = {
+    "nowhere": (None, "does not exist; check the path"),
+    "nowhere.nrrd": (None, "does not exist; check the path"),
+    "series.zip": (b"PK\x03\x04 and so on", "is a zip; unpack it and give the folder"),
+    "IM1.dcm": (bytes(128) + b"DICM and so on", "is one file of a DICOM series; give the folder"),
+    "IM1": (bytes(128) + b"DICM and so on", "is one file of a DICOM series; give the folder"),
+    "scan.png": (b"\x89PNG", "is not called as a NIfTI, NRRD or MHA file; give one"),
+}
+"""What somebody may take for a scan: its bytes, and what is said of it."""
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_no_scan_is_told_what_it_is(name, weights, tmp_path):
+    content, fault = OTHERS[name]
+    if content:
+        (tmp_path / name).write_bytes(content)
+    done = lungseg("predict", tmp_path / name, "--weights", weights, "--out", tmp_path / "out")
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.startswith("lungseg: ")]
+    assert done.returncode == 1 and len(lines) == 1 and lines[0].startswith(f"lungseg: {tmp_path / name}: {fault}")
+
+
+def test_a_file_in_place_of_a_folder_is_no_missing_one(toy_case, tmp_path):
+    label = toy_case("a").label
+    done = lungseg("evaluate", tmp_path, label, "--out", tmp_path / "scores.csv")
+    assert done.returncode == 1 and done.stderr == f"lungseg: {label}: is a file; give the folder that holds it\n"
+
+
 BAD_CALLS = {
     "predict missing": ["predict", "{tmp}/none.nii.gz", "--weights", "{weights}"],
     "predict empty folder": ["predict", "{tmp}/empty", "--weights", "{weights}"],

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -16,10 +17,12 @@ from ..scans.dicom_headers import Series, Slice, group_series, read_headers
 from ..scans.dicom_labels import RT_STRUCT, SEGMENTATION, TUMOUR_NAMES, labels_of, read_label, region_names
 from ..scans.dicom_series import read_series
 from ..scans.itk import read_itk
+from ..scans.nifti_bytes import reject
 from ..scans.scan import read_scan
 from .datasets import find_cases, nifti_files
 
 ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
+NIFTI_ENDINGS = (".nii", ".nii.gz")
 
 LABEL_MARK = re.compile(r"^(?P<case>.+?)[ _.-](label|seg|segmentation|mask)$", re.IGNORECASE)
 
@@ -140,7 +143,7 @@ def _find_files(folder: Path, lines: list[str]) -> Iterator[Found]:
     images: dict[Path, Path] = {}
     labels: dict[Path, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.name.startswith(".") or not path.name.lower().endswith((*ITK_ENDINGS, ".nii", ".nii.gz")):
+        if path.name.startswith(".") or not path.name.lower().endswith((*ITK_ENDINGS, *NIFTI_ENDINGS)):
             continue
         stem = path.parent / _stem(path)
         if match := LABEL_MARK.match(stem.name):
@@ -166,12 +169,28 @@ def _file_reader(image: Path, label: Path | None) -> Callable:
 
 
 def _read_image(path: Path) -> Image:
+    if path.is_file() and not path.name.lower().endswith((*ITK_ENDINGS, *NIFTI_ENDINGS)):
+        _reject_other(path)
     if not path.name.lower().endswith(ITK_ENDINGS):
         scan = read_scan(path)
         return scan.voxels, scan.affine
     voxels, affine = read_itk(path)
     whole = voxels.dtype.kind in "iu" and max(-int(voxels.min()) - 1, int(voxels.max())) < 2**15
     return voxels.astype(np.int16 if whole else np.float32), affine
+
+
+def _reject_other(path: Path) -> NoReturn:
+    """Raise the :class:`ScanError` of a file that is called like no scan, by what its first bytes say it is."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except OSError as error:
+        reject(path, f"cannot be read ({error.strerror})", "check its permissions")
+    if start.startswith(b"PK\x03\x04"):
+        reject(path, "is a zip", "unpack it and give the folder, or drop it into 'lungseg viewer'")
+    if start.endswith(b"DICM"):
+        reject(path, "is one file of a DICOM series", "give the folder that holds all slices")
+    reject(path, "is not called as a NIfTI, NRRD or MHA file", "give one, or the folder of a DICOM series")
 
 
 def _read_label_file(path: Path) -> Image:
@@ -186,7 +205,7 @@ def _read_label_file(path: Path) -> Image:
 
 
 def _stem(path: Path) -> str:
-    return case_id(path) if path.name.lower().endswith((".nii", ".nii.gz")) else path.stem
+    return case_id(path) if path.name.lower().endswith(NIFTI_ENDINGS) else path.stem
 
 
 def _safe(name: str) -> str:
