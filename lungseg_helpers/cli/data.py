@@ -171,6 +171,9 @@ def import_scans(
 ) -> None:
     """Turn scans of other formats into a checked data set of NIfTI cases, with labels that lie beside them.
 
+    A label lies beside its scan NAME and is called NAME_label, NAME_seg, NAME_segmentation or NAME_mask; or label, seg,
+    segmentation or mask, where one scan alone lies in its folder. DICOM-SEG and RTSTRUCT are found by themselves.
+
     DICOM cases are called after a pseudonym of the PatientID and the series' number. That is no anonymisation: who
     knows or guesses a PatientID can tell its pseudonym. OUT/patients.csv says which cases are of one patient.
     """

@@ -26,6 +26,11 @@ NIFTI_ENDINGS = (".nii", ".nii.gz")
 
 LABEL_MARK = re.compile(r"^(?P<case>.+?)[ _.-](label|seg|segmentation|mask)$", re.IGNORECASE)
 
+LONE_LABEL = re.compile(r"^(label|seg|segmentation|mask)$", re.IGNORECASE)
+"""The label of the one scan that lies in its folder, as ``mask.nii.gz`` beside ``ct.nii.gz``."""
+
+LABEL_RULE = "a label is called NAME_label, NAME_seg, NAME_segmentation or NAME_mask, and lies beside its scan NAME"
+
 IMAGE_MARK = re.compile(r"^(?P<case>.+?)[ _.-](image|ct|scan)$", re.IGNORECASE)
 """``patient_label.nrrd`` is the label of ``patient.nrrd`` and of ``patient_image.nrrd``."""
 
@@ -142,21 +147,28 @@ def _find_files(folder: Path, lines: list[str]) -> Iterator[Found]:
         return
     images: dict[Path, Path] = {}
     labels: dict[Path, Path] = {}
+    lone: dict[Path, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         if path.name.startswith(".") or not path.name.lower().endswith((*ITK_ENDINGS, *NIFTI_ENDINGS)):
             continue
         stem = path.parent / _stem(path)
-        if match := LABEL_MARK.match(stem.name):
+        if LONE_LABEL.match(stem.name):
+            lone.setdefault(path.parent, []).append(path)
+        elif match := LABEL_MARK.match(stem.name):
             first = labels.setdefault(stem.with_name(match["case"]), path)
             if first != path:
                 lines.append(f"{path}: is left out, a second label beside {first.name}; merge the two, or remove one")
         else:
             match = IMAGE_MARK.match(stem.name)
             images[path] = stem.with_name(match["case"]) if match else stem
+    for parent, paths in lone.items():
+        beside = [stem for path, stem in images.items() if path.parent == parent]
+        if len(paths) == len(beside) == 1 and beside[0] not in labels:
+            labels[beside[0]] = paths[0]
+        else:
+            lines += [f"{path}: does not say of which scan it is, and is left out; {LABEL_RULE}" for path in paths]
     for stem in sorted(set(labels) - set(images.values())):
-        lines.append(
-            f"{labels[stem]}: is the label of no image and is left out; put it beside {stem.name}, or rename one"
-        )
+        lines.append(f"{labels[stem]}: is the label of no image and is left out; {LABEL_RULE}")
     for path, stem in images.items():
         yield Found(_safe(stem.name), path, labels.get(stem), _file_reader(path, labels.get(stem)))
 
