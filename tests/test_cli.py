@@ -215,6 +215,42 @@ def test_a_handout_has_neither_labels_nor_a_seed_to_be_guessed(tmp_path):
     assert sorted(path.name for path in (tmp_path / "given").iterdir()) == ["lung_001.nii.gz", "lung_002.nii.gz"]
 
 
+def test_phantoms_of_other_settings_are_kept_but_in_the_default_folder(tmp_path):
+    small = ["--unlabelled", "0", "--matrix", "64", "--workers", "1"]
+    kept, given, others = tmp_path / "kept", tmp_path / "given", tmp_path / "others"
+    words = ["phantom", "--out", kept, "--cases", "2", *small, "--seed", "734029385716"]
+    assert lungseg(*words, "--handout", given).returncode == 0
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    for other in ([*words[:-2]], [*words, "--cases", "1"], [*words, "--matrix", "66"]):
+        done = lungseg(*other)
+        assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1, done.stderr
+        assert str(kept) in done.stderr and "other settings" in done.stderr and "name a new folder" in done.stderr
+    done = lungseg("phantom", "--out", others, *small, "--cases", "1", *words[-2:], "--handout", given)
+    assert done.returncode == 1 and "lung_002.nii.gz" in done.stderr and not others.exists(), "before any is drawn"
+    assert lungseg(*words, "--handout", given).returncode == 0, "the same again is no error"
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == files
+    for out in ([], ["--out", tmp_path / "data" / "phantom"]):
+        for cases in ("2", "1"):
+            done = lungseg("phantom", *out, "--cases", cases, *small, data=tmp_path)
+            assert done.returncode == 0, done.stderr
+            assert len(list((tmp_path / "data" / "phantom").rglob("lung_*.nii.gz"))) == 2 * int(cases)
+
+
+@pytest.mark.parametrize("fault", ["has no labels; give a data set with labelsTr", "is not gzip"])
+def test_an_evaluation_without_a_score_leaves_the_one_of_before_as_it_is(fault, toy_case, tmp_path):
+    case, masks, out = toy_case("a"), tmp_path / "masks", tmp_path / "out" / "scores.csv"
+    for folder in (masks, out.parent):
+        folder.mkdir()
+    out.write_text("of before")
+    (masks / "a_pred.nii.gz").write_text("no mask")
+    if "labels" in fault:
+        case.label.rename(masks / "a_pred.nii.gz")
+    done = lungseg("evaluate", tmp_path, masks, "--out", out)
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.startswith("lungseg: ")]
+    assert done.returncode == 1 and done.stdout == "" and len(lines) == 1 and fault in lines[0], done.stderr
+    assert [path.name for path in out.parent.iterdir()] == ["scores.csv"] and out.read_text() == "of before"
+
+
 def test_average_makes_the_folder(weights, tmp_path):
     out = tmp_path / "new" / "deeper" / "mean.ckpt"
     done = lungseg("average", weights, weights, "--out", out)
@@ -237,6 +273,33 @@ def test_a_scan_without_lungs_is_taken_whole_if_asked(toy_case, weights, tmp_pat
     assert lungseg("check", tmp_path, "--workers", "1").returncode == 1
     done = lungseg("check", tmp_path, "--workers", "1", "--whole")
     assert done.returncode == 0 and "note: a: " in done.stdout and "no lung" in done.stdout
+
+
+OTHERS = {
+    "nowhere": (None, "does not exist; check the path"),
+    "nowhere.nrrd": (None, "does not exist; check the path"),
+    "series.zip": (b"PK\x03\x04 and so on", "is a zip; unpack it and give the folder"),
+    "IM1.dcm": (bytes(128) + b"DICM and so on", "is one file of a DICOM series; give the folder"),
+    "IM1": (bytes(128) + b"DICM and so on", "is one file of a DICOM series; give the folder"),
+    "scan.png": (b"\x89PNG", "is not called as a NIfTI, NRRD or MHA file; give one"),
+}
+"""What somebody may take for a scan: its bytes, and what is said of it."""
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_no_scan_is_told_what_it_is(name, weights, tmp_path):
+    content, fault = OTHERS[name]
+    if content:
+        (tmp_path / name).write_bytes(content)
+    done = lungseg("predict", tmp_path / name, "--weights", weights, "--out", tmp_path / "out")
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.startswith("lungseg: ")]
+    assert done.returncode == 1 and len(lines) == 1 and lines[0].startswith(f"lungseg: {tmp_path / name}: {fault}")
+
+
+def test_a_file_in_place_of_a_folder_is_no_missing_one(toy_case, tmp_path):
+    label = toy_case("a").label
+    done = lungseg("evaluate", tmp_path, label, "--out", tmp_path / "scores.csv")
+    assert done.returncode == 1 and done.stderr == f"lungseg: {label}: is a file; give the folder that holds it\n"
 
 
 BAD_CALLS = {

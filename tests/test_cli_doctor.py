@@ -245,7 +245,12 @@ TWO_GPUS = "GPU 0: NVIDIA A40 (UUID: GPU-1)\nGPU 1: NVIDIA A40 (UUID: GPU-2)"
 def test_no_gpu_is_no_fault(nvidia, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(machine.shutil, "which", lambda name: None)
-        assert machine.check_gpu() == Finding("none; networks train on the processor, in 32-true")
+        none = "none; networks train on the processor, in "
+        measured = "float32 or bfloat16, whichever is faster here, measured when a training starts"
+        assert machine.check_gpu() == Finding(none + measured)
+        for forced in ("float32", "bfloat16"):
+            patch.setenv("LUNGSEG_PRECISION", forced)
+            assert machine.check_gpu() == Finding(none + forced)
     nvidia("NVIDIA-SMI has failed", 9)
     none = machine.check_gpu()
     assert none.mark == "ok" and "(nvidia-smi says: NVIDIA-SMI has failed)" in none.found
@@ -283,7 +288,7 @@ def test_a_gpu_is_told_with_its_memory_and_precision(nvidia, monkeypatch) -> Non
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: SimpleNamespace(total_memory=48e9))
     computed = []
     monkeypatch.setattr(torch, "ones", lambda size, device: computed.append(device) or torch.zeros(size))
-    assert machine.check_gpu() == Finding("NVIDIA A40, 48 GB (cuda), in 32-true") and computed == ["cuda"]
+    assert machine.check_gpu() == Finding("NVIDIA A40, 48 GB (cuda), in float32") and computed == ["cuda"]
 
     def fail(*_, **__):
         raise RuntimeError("CUDA error: no kernel image is available\nfor execution")

@@ -78,18 +78,26 @@ def phantom(
 ) -> None:
     """Make digital chest phantoms with tumours, as a Decathlon data set.
 
+    Phantoms of other settings are made anew in the default folder alone; anywhere else they are left as they are.
+
     For a class challenge, give the class the folder HANDOUT, and keep OUT and the seed to yourself: whoever knows the
     seed can make the labels again. So take a random one of 12 digits or more, which nobody can try out.
     """
     from ..paths import dataset_root
-    from ..phantom.dataset import write_dataset, write_handout
+    from ..phantom.dataset import require_handout, write_dataset, write_handout
 
     if handout and out is None:
         raise typer.BadParameter("say where the labels are to be kept", param_hint="--out")
     if handout and seed < SECRET:
         hint = f"{seed} can be guessed, and then so can the labels; take a random one of 12 digits or more"
         raise typer.BadParameter(hint, param_hint="--seed")
-    print(made := write_dataset(out or dataset_root("phantom"), cases, unlabelled, seed, matrix, workers))
+    if handout:
+        require_handout(handout, cases)
+    default = dataset_root("phantom")
+    root = out or default
+    # what lies in the default folder the course can make again; elsewhere it may be a challenge's only labels
+    remake = root.resolve() == default.resolve()
+    print(made := write_dataset(root, cases, unlabelled, seed, matrix, workers, remake))
     if handout:
         print(write_handout(made, handout))
 
@@ -162,6 +170,9 @@ def import_scans(
     ] = None,
 ) -> None:
     """Turn scans of other formats into a checked data set of NIfTI cases, with labels that lie beside them.
+
+    A label lies beside its scan NAME and is called NAME_label, NAME_seg, NAME_segmentation or NAME_mask; or label, seg,
+    segmentation or mask, where one scan alone lies in its folder. DICOM-SEG and RTSTRUCT are found by themselves.
 
     DICOM cases are called after a pseudonym of the PatientID and the series' number. That is no anonymisation: who
     knows or guesses a PatientID can tell its pseudonym. OUT/patients.csv says which cases are of one patient.

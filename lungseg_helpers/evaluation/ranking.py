@@ -72,18 +72,21 @@ def rank_teams(folder: Path, labels: Path, workers: int | None = None, progress:
     comparisons, so the others' rows are as they are without it. ``workers`` as in
     :func:`~lungseg_helpers.parallel.side_by_side`.
 
-    Raises :class:`SourceError` where a folder is missing, ``folder`` holds no team, or fewer than two patients have a
-    tumour, and :class:`ScanError` where a label cannot be read.
+    Raises :class:`SourceError` where a folder is missing, ``folder`` holds no team, no team has a mask that is called
+    as a label, or fewer than two patients have a tumour, and :class:`ScanError` where a label cannot be read.
     """
     truth, patients = find_labels(labels), read_patients(labels)
     teams, problems = _teams(Path(folder))
+    found = [attempt(str(team), _handed_in, team, truth) for team in teams]
+    handed_in = [({}, [str(each)]) if isinstance(each, Exception) else each for each in found]
+    if not any(masks for masks, _ in handed_in):
+        example = f"{next(iter(truth))}{MASK}.nii.gz"
+        raise SourceError(f"{folder}: no team has a mask of a label in {labels}, such as {example}; check both folders")
     empty = side_by_side(_score_empty, [(path,) for path in truth.values()], workers, "labels" if progress else "")
     rows = dict(zip(truth, empty, strict=True))
     tumours = {patients.get(case, case) for case, row in rows.items() if row["lesions"]}
     if len(tumours) < 2:
         raise SourceError(f"{labels}: {len(tumours)} patients have a tumour; a ranking needs two at least")
-    found = [attempt(str(team), _handed_in, team, truth) for team in teams]
-    handed_in = [({}, [str(each)]) if isinstance(each, Exception) else each for each in found]
     jobs = [({case: (truth[case], path) for case, path in masks.items()},) for masks, _ in handed_in]
     results = side_by_side(evaluate_pairs, jobs, workers, "scoring" if progress else "", "team")
     scores = []

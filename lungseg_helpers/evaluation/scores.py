@@ -18,7 +18,7 @@ from ..errors import LungsegError, ScanError, SourceError, attempt
 from ..prediction import MASK, PROBABILITY
 from ..scans.checking import label_on_grid
 from ..scans.scan import read_scan
-from ..sources.datasets import find_cases
+from ..sources.datasets import find_cases, nifti_files
 from .lesions import lesion_rows, match
 from .metrics import score
 
@@ -62,9 +62,11 @@ def score_files(label: Path, prediction: Path) -> tuple[dict[str, Any], list[dic
 def find_labels(labels: Path) -> dict[str, Path]:
     """Return the label files of a Decathlon data set, or of a folder of label files, by case, sorted.
 
-    Raises :class:`SourceError` where the folder is missing or holds none.
+    Raises :class:`SourceError` where the folder is missing or holds none. The scans of a data set are no labels.
     """
     folder = Path(labels) / "labelsTr"
+    if any(folder.with_name(scans).is_dir() for scans in ("imagesTr", "imagesTs")) and not nifti_files(folder):
+        raise SourceError(f"{labels}: has no labels; give a data set with labelsTr, or a folder of labels")
     return {case.id: case.image for case in find_cases(folder if folder.is_dir() else labels)}
 
 

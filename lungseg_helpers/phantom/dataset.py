@@ -24,7 +24,7 @@ from ..phantom import PHANTOMS, UNLABELLED_PHANTOMS
 from ..writing import PARTIAL, dataset_json, write_nifti, written_whole
 from .thorax import Phantom, make_phantom
 
-__all__ = ["VERSION", "Phantom", "is_current", "make_phantom", "write_dataset", "write_handout"]
+__all__ = ["VERSION", "Phantom", "is_current", "make_phantom", "require_handout", "write_dataset", "write_handout"]
 
 VERSION = 8
 """Raised whenever the same seed gives another phantom, so that older files are made afresh."""
@@ -42,15 +42,15 @@ def write_dataset(
     seed: int = 2026,
     matrix: int = 256,
     workers: int | None = None,
+    remake: bool = True,
 ) -> Path:
     """Write ``cases`` labelled and ``unlabelled`` further phantoms to ``out`` as a Decathlon data set.
 
     The files are the same for any number of ``workers`` (default: one a core). ``seed`` is 0 or more. A killed
-    run leaves no half file, and the next run goes on where it stopped; cases made with
-    another seed, matrix or version are made afresh. No two values of ``seed`` share a
-    patient. A worker needs about 0.4 GB at matrix 256 and 3 GB at 512. Returns ``out``.
-    Raises :class:`SourceError` where ``out`` holds scans that are no phantoms, or cannot
-    be written.
+    run leaves no half file, and the next run goes on where it stopped. Phantoms that lie there of another seed, matrix
+    or version, or that are none of these cases, are removed; without ``remake`` nothing is, and they are an error.
+    No two values of ``seed`` share a patient. A worker needs about 0.4 GB at matrix 256 and 3 GB at 512. Returns
+    ``out``. Raises :class:`SourceError` where ``out`` holds scans that are no phantoms, or cannot be written.
     """
     out = Path(out)
     if cases < 1 or unlabelled < 0 or seed < 0:
@@ -63,12 +63,12 @@ def write_dataset(
             (out / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SourceError(f"phantom set {out}: cannot make {folder} ({error.strerror}); choose another") from error
-    names = [f"lung_{i:03d}" for i in range(1, cases + unlabelled + 1)]
+    names = _names(cases + unlabelled)
     wanted = {}
     for i, name in enumerate(names):
         image = out / ("imagesTr" if i < cases else "imagesTs") / f"{name}.nii.gz"
         wanted[image] = (seed * 100_000 + i + 1, image, out / "labelsTr" / f"{name}.nii.gz" if i < cases else None)
-    _clear_other(out, wanted)
+    _clear_other(out, wanted, matrix, remake)
     todo = [job for job in wanted.values() if not _is_done(*job, matrix)]
     if todo:
         # A set is whole when it has its description.
@@ -89,6 +89,13 @@ def write_dataset(
     return out
 
 
+def require_handout(out: Path, cases: int) -> None:
+    """Raise :class:`SourceError` where a folder holds anything else than the handout of so many cases."""
+    there = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.is_dir() else set()
+    if others := sorted(there - {f"{name}.nii.gz" for name in _names(cases)}):
+        raise SourceError(f"{out}: holds other files ({few(others)}); choose an empty folder for the class")
+
+
 def write_handout(root: Path, out: Path) -> Path:
     """Write the labelled scans of a phantom set to ``out`` as a class may have them, and return it.
 
@@ -97,14 +104,16 @@ def write_handout(root: Path, out: Path) -> Path:
     """
     scans = sorted((Path(root) / "imagesTr").glob("lung_*.nii.gz"))
     out = Path(out)
-    there = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.is_dir() else set()
-    if others := sorted(there - {path.name for path in scans}):
-        raise SourceError(f"{out}: holds other files ({few(others)}); choose an empty folder for the class")
+    require_handout(out, len(scans))
     for path in scans:
         scan = nib.load(path)
         with _disk_errors(out / path.name):
             write_nifti(out / path.name, np.asarray(scan.dataobj), scan.affine)
     return out
+
+
+def _names(cases: int) -> list[str]:
+    return [f"lung_{number:03d}" for number in range(1, cases + 1)]
 
 
 def _stamp(seed: int, matrix: int) -> str:
@@ -125,19 +134,31 @@ def _is_done(seed: int, image: Path, label: Path | None, matrix: int) -> bool:
     return all(path is None or _read_stamp(path) == _stamp(seed, matrix) for path in (image, label))
 
 
-def _clear_other(out: Path, wanted: dict) -> None:
-    """Remove phantoms of other settings and left-over temporary files; refuse to touch anything else."""
-    keep = {path for job in wanted.values() for path in job[1:] if path}
+def _clear_other(out: Path, wanted: dict, matrix: int, remake: bool) -> None:
+    """Remove phantoms of other settings and left-over temporary files; refuse to touch anything else.
+
+    All is looked at before anything is removed. Without ``remake`` no phantom is.
+    """
+    keep = {path: _stamp(job[0], matrix) for job in wanted.values() for path in job[1:] if path}
+    others, stale = [], []
     for path in sorted(p for f in FOLDERS for p in (out / f).iterdir()):
         if path.name.startswith("."):
             # an unfinished file of a killed run, or a young one, of another process at work on the same set; the rest,
             # such as .DS_Store, is nobody's business here
             if path.name.startswith(PARTIAL) and time.time() - path.stat().st_mtime > STALE_SECONDS:
-                path.unlink(missing_ok=True)
-        elif not _read_stamp(path).startswith("lungseg phantom"):
+                stale.append(path)
+        elif not (stamp := _read_stamp(path)).startswith("lungseg phantom"):
             raise SourceError(f"phantom set {out}: {path.name} is not a phantom; choose an empty folder")
-        elif path not in keep:
-            path.unlink()
+        elif stamp != keep.get(path):
+            others.append(path)
+    if others and not remake:
+        count = len({path.name for path in others})
+        raise SourceError(
+            f"{out}: holds {count} phantoms of other settings (seed, matrix, number of cases, or version); "
+            "name a new folder"
+        )
+    for path in (*others, *stale):
+        path.unlink(missing_ok=True)
 
 
 def is_current(out: Path) -> bool:

@@ -23,14 +23,12 @@ from ..recipe import Recipe
 from ..scans.case import Case, case_id
 from ..scans.scan import Scan
 from ..sources.datasets import find_cases
-from ..sources.finding import ITK_ENDINGS, Found, find_scan, find_scans
+from ..sources.finding import NIFTI_ENDINGS, Found, find_scan, find_scans
 from ..training.devices import pick_device
 from ..unet import UNet
 from ..writing import write_nifti
 from .components import write_components
 from .inference import Prediction, predict_case
-
-NIFTI_ENDINGS = (".nii", ".nii.gz")
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def scans_of(paths: Sequence[str | Path], keep_ids: bool = False) -> tuple[list[
     lines: list[str] = []
     for path in map(Path, paths):
         if not path.is_dir():
-            scans.append(find_scan(path) if path.name.lower().endswith(ITK_ENDINGS) else Case(case_id(path), path))
+            scans.append(Case(case_id(path), path) if path.name.lower().endswith(NIFTI_ENDINGS) else find_scan(path))
             continue
         # NIfTI files right in the folder keep their whole names
         nifti = _nifti_cases(path)

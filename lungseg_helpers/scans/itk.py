@@ -21,6 +21,8 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Raises :class:`ScanError` where SimpleITK cannot read the file or it is not 3-D.
     """
+    if not path.exists():
+        raise ScanError(f"{path}: does not exist; check the path")
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:

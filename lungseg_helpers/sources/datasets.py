@@ -63,10 +63,12 @@ def find_cases(root: str | Path) -> list[Case]:
     Raises
     ------
     SourceError
-        Where the folder is missing, holds no scan, or holds one id twice; and where its ``patients.csv``
+        Where the folder is missing or a file, holds no scan, or holds one id twice; and where its ``patients.csv``
         is malformed or lists a case that is not there.
     """
     root = Path(root)
+    if root.is_file():
+        raise SourceError(f"{root}: is a file; give the folder that holds it")
     if not root.is_dir():
         raise SourceError(f"{root}: no such folder; give a folder that holds .nii.gz scans")
     if (root / "imagesTr").is_dir() or (root / "imagesTs").is_dir():

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -16,12 +17,19 @@ from ..scans.dicom_headers import Series, Slice, group_series, read_headers
 from ..scans.dicom_labels import RT_STRUCT, SEGMENTATION, TUMOUR_NAMES, labels_of, read_label, region_names
 from ..scans.dicom_series import read_series
 from ..scans.itk import read_itk
+from ..scans.nifti_bytes import reject
 from ..scans.scan import read_scan
 from .datasets import find_cases, nifti_files
 
 ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
+NIFTI_ENDINGS = (".nii", ".nii.gz")
 
 LABEL_MARK = re.compile(r"^(?P<case>.+?)[ _.-](label|seg|segmentation|mask)$", re.IGNORECASE)
+
+LONE_LABEL = re.compile(r"^(label|seg|segmentation|mask)$", re.IGNORECASE)
+"""The label of the one scan that lies in its folder, as ``mask.nii.gz`` beside ``ct.nii.gz``."""
+
+LABEL_RULE = "a label is called NAME_label, NAME_seg, NAME_segmentation or NAME_mask, and lies beside its scan NAME"
 
 IMAGE_MARK = re.compile(r"^(?P<case>.+?)[ _.-](image|ct|scan)$", re.IGNORECASE)
 """``patient_label.nrrd`` is the label of ``patient.nrrd`` and of ``patient_image.nrrd``."""
@@ -139,21 +147,28 @@ def _find_files(folder: Path, lines: list[str]) -> Iterator[Found]:
         return
     images: dict[Path, Path] = {}
     labels: dict[Path, Path] = {}
+    lone: dict[Path, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
-        if path.name.startswith(".") or not path.name.lower().endswith((*ITK_ENDINGS, ".nii", ".nii.gz")):
+        if path.name.startswith(".") or not path.name.lower().endswith((*ITK_ENDINGS, *NIFTI_ENDINGS)):
             continue
         stem = path.parent / _stem(path)
-        if match := LABEL_MARK.match(stem.name):
+        if LONE_LABEL.match(stem.name):
+            lone.setdefault(path.parent, []).append(path)
+        elif match := LABEL_MARK.match(stem.name):
             first = labels.setdefault(stem.with_name(match["case"]), path)
             if first != path:
                 lines.append(f"{path}: is left out, a second label beside {first.name}; merge the two, or remove one")
         else:
             match = IMAGE_MARK.match(stem.name)
             images[path] = stem.with_name(match["case"]) if match else stem
+    for parent, paths in lone.items():
+        beside = [stem for path, stem in images.items() if path.parent == parent]
+        if len(paths) == len(beside) == 1 and beside[0] not in labels:
+            labels[beside[0]] = paths[0]
+        else:
+            lines += [f"{path}: does not say of which scan it is, and is left out; {LABEL_RULE}" for path in paths]
     for stem in sorted(set(labels) - set(images.values())):
-        lines.append(
-            f"{labels[stem]}: is the label of no image and is left out; put it beside {stem.name}, or rename one"
-        )
+        lines.append(f"{labels[stem]}: is the label of no image and is left out; {LABEL_RULE}")
     for path, stem in images.items():
         yield Found(_safe(stem.name), path, labels.get(stem), _file_reader(path, labels.get(stem)))
 
@@ -166,12 +181,28 @@ def _file_reader(image: Path, label: Path | None) -> Callable:
 
 
 def _read_image(path: Path) -> Image:
+    if path.is_file() and not path.name.lower().endswith((*ITK_ENDINGS, *NIFTI_ENDINGS)):
+        _reject_other(path)
     if not path.name.lower().endswith(ITK_ENDINGS):
         scan = read_scan(path)
         return scan.voxels, scan.affine
     voxels, affine = read_itk(path)
     whole = voxels.dtype.kind in "iu" and max(-int(voxels.min()) - 1, int(voxels.max())) < 2**15
     return voxels.astype(np.int16 if whole else np.float32), affine
+
+
+def _reject_other(path: Path) -> NoReturn:
+    """Raise the :class:`ScanError` of a file that is called like no scan, by what its first bytes say it is."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except OSError as error:
+        reject(path, f"cannot be read ({error.strerror})", "check its permissions")
+    if start.startswith(b"PK\x03\x04"):
+        reject(path, "is a zip", "unpack it and give the folder, or drop it into 'lungseg viewer'")
+    if start.endswith(b"DICM"):
+        reject(path, "is one file of a DICOM series", "give the folder that holds all slices")
+    reject(path, "is not called as a NIfTI, NRRD or MHA file", "give one, or the folder of a DICOM series")
 
 
 def _read_label_file(path: Path) -> Image:
@@ -186,7 +217,7 @@ def _read_label_file(path: Path) -> Image:
 
 
 def _stem(path: Path) -> str:
-    return case_id(path) if path.name.lower().endswith((".nii", ".nii.gz")) else path.stem
+    return case_id(path) if path.name.lower().endswith(NIFTI_ENDINGS) else path.stem
 
 
 def _safe(name: str) -> str:

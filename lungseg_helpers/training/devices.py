@@ -76,6 +76,13 @@ def _precision_of(device: str) -> str:
     return "bf16-mixed" if _seconds(torch.bfloat16) < 0.7 * _seconds(torch.float32) else "32-true"
 
 
+def precision_words(device: str) -> str:
+    """Return in words which precision ``device`` gets. On a CPU nothing is timed for that: the next time may differ."""
+    if device == "cpu" and not os.environ.get("LUNGSEG_PRECISION"):
+        return "float32 or bfloat16, whichever is faster here, measured when a training starts"
+    return {"bf16-mixed": "bfloat16", "16-mixed": "float16", "32-true": "float32"}[choose_precision(device)]
+
+
 def gpu_name(device: str) -> str:
     """Return what the GPU of ``device`` (``"cuda"`` or ``"mps"``) is called, and how much memory it has if it tells."""
     if device != "cuda":

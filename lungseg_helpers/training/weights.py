@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import WeightsError
+from ..errors import LungsegError, WeightsError
 from ..recipe import Recipe
 from ..unet import UNet, build_unet
 from ..writing import written_whole
@@ -50,9 +50,12 @@ def load_weights(path: Path) -> tuple[UNet, Recipe, dict[str, Any]]:
         recipe = Recipe.from_dict(content["recipe"])
         network = build_unet(recipe)
         network.load_state_dict({key: value.float() for key, value in content["state_dict"].items()})
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
     except Exception as error:  # torch.load raises whatever the broken file leads it to
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: not a weights file of this course ({reason}); use one that it wrote") from error
+        # what torch says of a broken file is long, and about its own options
+        reason = f" ({error})" if isinstance(error, LungsegError) else ""
+        raise WeightsError(f"{path}: not a weights file of this course{reason}; use one that it wrote") from error
     return network.eval(), recipe, content.get("split", {})
 
 

@@ -152,7 +152,7 @@ def _kind(path: Path) -> str:
     for mark, kind in marks.items():
         if start.startswith(mark):
             return kind
-    raise ScanError(f"this is no scan that can be read here; give {_KINDS}")
+    raise ScanError(f"this is no scan that can be read here, whatever it is called; give {_KINDS}")
 
 
 def _inflated(path: Path, limit: int) -> int:

@@ -391,12 +391,18 @@ def test_rank_tells_odd_names_and_goes_on(challenge, tmp_path, monkeypatch, caps
     assert list(pd.read_csv(tmp_path / "ranking.csv")["team"]) == [r"al\x1b[31mpha\n", "beta", "long" * 50]
 
 
-def test_nobody_hands_in_a_mask(challenge, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("name", ["patient_1_pred.nii.gz", None], ids=["other names", "no masks"])
+def test_masks_of_no_label_leave_the_ranking_of_before_as_it_is(name, challenge, tmp_path, monkeypatch, capsys):
     _, labels = challenge
-    (tmp_path / "lazy" / "one").mkdir(parents=True)
+    for team in ("one", "two"):
+        (tmp_path / "lazy" / team).mkdir(parents=True)
+        if name:
+            save(EMPTY, tmp_path / "lazy" / team / name)
+    (tmp_path / "ranking.csv").write_text("of before")
     words = ("rank", tmp_path / "lazy", labels, "--out", tmp_path / "ranking.csv", "--workers", "1")
     status, out, lines = lungseg(capsys, monkeypatch, *words)
-    assert status == 1 and len(lines) == 1 and "0/8" in out and "0 of 0 pairs" in out
+    assert status == 1 and out == "" and len(lines) == 1 and "lung_001_pred.nii.gz; check both folders" in lines[0]
+    assert (tmp_path / "ranking.csv").read_text() == "of before" and not list(tmp_path.glob("ranking_*"))
 
 
 @pytest.mark.parametrize(
@@ -407,11 +413,13 @@ def test_nobody_hands_in_a_mask(challenge, tmp_path, monkeypatch, capsys):
         ("teams", "none", "no such folder"),
         ("teams", "void", "no .nii"),
         ("teams", "one", "two at least"),
+        ("teams", "unlabelled", "has no labels"),
     ],
 )
 def test_rank_needs_teams_and_labels(folder, labels, part, challenge, tmp_path, monkeypatch, capsys):
     (tmp_path / "void").mkdir()
     save(TRUTHS[CASES[0]], tmp_path / "one" / "lung_001.nii.gz")
+    save(TRUTHS[CASES[0]], tmp_path / "unlabelled" / "imagesTs" / "lung_001.nii.gz")
     with pytest.raises(SourceError, match=part):
         rank_teams(tmp_path / folder, tmp_path / labels, workers=1)
     status, out, lines = lungseg(capsys, monkeypatch, "rank", tmp_path / folder, tmp_path / labels, "--workers", "1")

@@ -336,7 +336,7 @@ def write_scans(folder: Path, *names: str) -> Path:
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = sitk.GetImageFromArray((label if "label" in name or "seg" in name else hu).transpose(2, 1, 0))
+        image = sitk.GetImageFromArray((label if re.search("label|seg|mask", name.lower()) else hu).transpose(2, 1, 0))
         image.SetSpacing(SPACING)
         sitk.WriteImage(image, str(path))
     return folder
@@ -393,6 +393,18 @@ def test_a_label_without_image_and_a_second_label_are_named(tmp_path: Path) -> N
     assert len(lines) == 2
     assert "a_seg.nrrd: is left out, a second label beside a_label.nrrd" in lines[0]
     assert "labels/b_label.nrrd: is the label of no image" in lines[1]
+
+
+@pytest.mark.parametrize("name", ["mask", "label", "Seg", "segmentation"])
+def test_a_label_called_so_is_of_the_one_scan_in_its_folder(name: str, tmp_path: Path) -> None:
+    names = ("a/ct.nii.gz", f"a/{name}.nii.gz", "b/one.nrrd", "b/two.nrrd", f"b/{name}.nrrd", "c/ct.mha",
+             "c/ct_seg.mha", f"c/{name}.mha", f"d/{name}.nrrd")  # fmt: skip
+    cases, lines = bring(write_scans(tmp_path / "in", *names), tmp_path / "out")
+    assert {case.id: case.label is not None for case in cases} == {"ct": True, "one": False, "two": False, "ct_2": True}
+    np.testing.assert_array_equal(read_scan(cases[0].label, "label").voxels, toy_volume()[1])
+    assert [line.split(":")[0].removeprefix(f"{tmp_path}/in/") for line in lines] == [
+        f"b/{name}.nrrd", f"c/{name}.mha", f"d/{name}.nrrd"]  # fmt: skip
+    assert all("left out; a label is called NAME_label, NAME_seg, NAME_segmentation or NAME_mask" in x for x in lines)
 
 
 def test_labels_of_a_decathlon_folder_without_image_are_named(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ MHA = b"ObjectType = Image\nNDims = 3\nDimSize = 9 9 9\nElementType = MET_SHORT\
     ("content", "said"),
     [
         (b"", "empty"),
-        (b"Dear reader, this is a text.", "no scan that can be read here"),
+        (b"Dear reader, this is a text.", "no scan that can be read here, whatever it is called"),
         (b"\x1f\x8b" + b"no gzip at all", "cannot be inflated"),
         (gzip.compress(b"text " * 99), "is not NIfTI"),
         (NRRD + b"data file: /etc/passwd\n\n", "from another file"),

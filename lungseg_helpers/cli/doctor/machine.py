@@ -20,7 +20,7 @@ def check_gpu() -> Finding:
     """Say where networks are trained, and in which precision. A GPU that torch cannot use is a fault, none is not."""
     import torch
 
-    from ...training.devices import choose_precision, gpu_name, pick_device
+    from ...training.devices import gpu_name, pick_device, precision_words
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -36,13 +36,13 @@ def check_gpu() -> Finding:
             return Finding(f"torch cannot use {there}: {reason}", remedy)
         if "mismatch" in complaint:  # the driver was updated while its older self runs on
             return Finding(f"none{complaint}", "start the machine again")
-        return Finding(f"none{complaint}; networks train on the processor, in {choose_precision()}")
+        return Finding(f"none{complaint}; networks train on the processor, in {precision_words(device)}")
     try:
         torch.ones(1, device=device).add(1).item()
     except RuntimeError as error:
         remedy = "end what else uses the GPU, or install a torch that is made for it; until then, use --device cpu"
         return Finding(f"torch {torch.__version__} sees it and cannot use it: {str(error).splitlines()[0]}", remedy)
-    return Finding(f"{gpu_name(device)} ({device}), in {choose_precision()}")
+    return Finding(f"{gpu_name(device)} ({device}), in {precision_words(device)}")
 
 
 def nvidia_gpus() -> tuple[str, str]:
