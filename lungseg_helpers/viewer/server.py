@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any
 
@@ -14,6 +15,9 @@ NOTEBOOK = ROOT / "notebooks" / "09_viewer.ipynb"
 
 LESSON = "lesson"
 """The tag of cells that a page leaves out, unexecuted: they belong to the lesson."""
+
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:)[^)]*\)")
+"""A link of a notebook's text to a file beside it; its words are the first group."""
 
 IDLE_S = 300
 """A kernel whose page is gone without a word, as after a crash of the browser, is ended after so many seconds."""
@@ -36,9 +40,12 @@ POLICY = "; ".join(
 
 
 def page_only(request: Any, notebook: Any, cwd: str) -> Any:
-    """Return a notebook without the cells of the lesson."""
+    """Return a notebook without the cells of the lesson, and without links to files, of which none is served."""
     _ = request.xsrf_token  # asked for, it is set: without this cookie a page that closes may not end its kernel
     notebook.cells = [cell for cell in notebook.cells if LESSON not in cell.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = LINK.sub(r"\1", cell.source)
     return notebook
 
 

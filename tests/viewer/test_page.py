@@ -1,8 +1,10 @@
 """The page's server: on loopback, with a token, and nothing of the disk behind it."""
 
 import http.client
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
+import nbformat
 import psutil
 import pytest
 from browsers import served
@@ -74,6 +76,17 @@ def test_no_file_is_served_with_or_without_the_token(page, path):
     for headers in ({}, {"Authorization": f"token {address.partition('token=')[2]}"}):
         status, _, body = asked(address, path, **headers)
         assert status in (400, 403, 404, 500) and b"root:" not in body, path
+
+
+def test_the_page_is_the_notebook_without_its_lesson_and_without_links_that_lead_nowhere():
+    notebook = nbformat.read(server.NOTEBOOK, 4)
+    whole = "\n".join(cell.source for cell in notebook.cells)
+    shown = "\n".join(cell.source for cell in server.page_only(SimpleNamespace(xsrf_token=b""), notebook, "").cells)
+    assert "](glossary.md#" in whole and "](glossary.md#" not in shown
+    assert "voxel_at" in whole and "voxel_at" not in shown and "A scan of your own" in shown
+    assert server.LINK.sub(r"\1", "a [window](glossary.md#window), [home](https://x.org)") == (
+        "a window, [home](https://x.org)"
+    )
 
 
 def test_the_browser_is_told_to_load_nothing_from_elsewhere(page):
