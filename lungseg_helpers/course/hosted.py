@@ -22,7 +22,7 @@ MENUS = {"Kaggle": "Settings > Accelerator > GPU T4 x2", "Colab": "Runtime > Cha
 """Each host's menu for a GPU."""
 
 TIMES = ROOT / "benchmarks" / "times.csv"
-"""What each notebook took where it was measured: on two plain cores, and on two fast ones."""
+"""Seconds of each notebook on two plain cores and on two fast ones; which of them are estimated, README says."""
 
 
 def say_machine(notebook: str) -> None:
@@ -60,7 +60,7 @@ def processor(listed: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def _minutes(notebook: str, kind: str) -> str:
-    """The minutes that a notebook took on ``plain`` or ``fast`` cores, in words; each notebook has been measured."""
+    """Return in words the minutes that a notebook takes on ``plain`` or ``fast`` cores; the table has all notebooks."""
     with TIMES.open(newline="") as file:
         taken = {(row["cores"], row["step"]): float(row["seconds"]) for row in csv.DictReader(file)}
     minutes = max(1, round(taken[kind, notebook] / 60))
