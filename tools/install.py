@@ -98,8 +98,8 @@ def announce(missing: list[Requirement], extra: list[str]) -> None:
                 print("this build of torch brings Nvidia's libraries, some 2 to 3 GB more.")
                 if not shutil.which("nvidia-smi"):
                     print(
-                        "There is no Nvidia GPU here: add TORCH_INDEX=ADDRESS to the command, with the address of "
-                        "PyTorch's CPU index (from its Get Started page), and a far smaller one is taken."
+                        "There is no Nvidia GPU here: a far smaller build is taken if you add to the command "
+                        "TORCH_INDEX=https://download.pytorch.org/whl/cpu (PyTorch's own index of such builds)."
                     )
     except (OSError, ValueError, KeyError) as error:
         print(f"how much there is to download cannot be told ({error})")

@@ -208,12 +208,12 @@ def evaluate(
 
 def report(scores: Evaluation, out: Path, problems: Sequence[str] = ()) -> None:
     """Write an evaluation beside ``out`` and print it, if any case has a score; name the cases that have none."""
-    from ..evaluation.report import summary, write_report
+    from ..evaluation.report import in_words, write_report
 
     if not scores.table.empty:
         files = write_report(scores, out)
         print(scores.table.round(3).to_string())
-        print(", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in summary(scores.table).items()))
+        print(in_words(scores.table))
         print(*files, sep="\n")
     finish([*problems, *scores.problems])
 

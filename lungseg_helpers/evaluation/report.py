@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from .lesions import LARGE_ML
 from .scores import Evaluation, by_patient
 from .statistics import bootstrap_interval
 
@@ -131,3 +132,25 @@ def summary(table: pd.DataFrame) -> dict[str, Any]:
         "nothing_predicted": int((true & ~predicted).sum()),
         "no_tumour": int((~true & predicted).sum()),
     }
+
+
+def in_words(table: pd.DataFrame) -> str:
+    """Return the :func:`summary` as a line; what no case has (an interval of one patient, an HD95) is left out."""
+    row = {key: value for key, value in summary(table).items() if value == value}
+    said = [f"{row['patients']} patient{'s' * (row['patients'] != 1)}"]
+    if "mean_dice" in row:
+        interval = f" (95 % interval {row['dice_low']:.2f} to {row['dice_high']:.2f})" if "dice_low" in row else ""
+        said.append(f"mean Dice {row['mean_dice']:.2f}{interval}, median {row['median_dice']:.2f}")
+    if "mean_surface_dice" in row:
+        said.append(f"mean surface Dice {row['mean_surface_dice']:.2f}")
+    if "median_hd95_mm" in row:
+        said.append(f"median HD95 {row['median_hd95_mm']:.1f} mm")
+    said += [
+        f"{row['lesions_found']} of {row['lesions']} lesions found "
+        f"(over {LARGE_ML:.3g} mL {row['large_found']} of {row['large_lesions']})",
+        f"{row['false_components_per_scan']:.1f} false components per scan",
+    ]
+    cases = {"both_empty": "no tumour, none predicted", "nothing_predicted": "tumour, none predicted",
+             "no_tumour": "no tumour, but one predicted"}  # fmt: skip
+    said += [f"{row[key]} with {words}" for key, words in cases.items() if row[key]]
+    return "; ".join(said)

@@ -11,7 +11,7 @@ from test_metrics import EMPTY, SPACING, ball
 from lungseg_helpers.cli import main
 from lungseg_helpers.errors import SourceError
 from lungseg_helpers.evaluation.metrics import score
-from lungseg_helpers.evaluation.report import summary, write_report
+from lungseg_helpers.evaluation.report import in_words, summary, write_report
 from lungseg_helpers.evaluation.scores import COLUMNS, evaluate_pairs, find_pairs, score_table
 
 
@@ -95,4 +95,17 @@ def test_evaluate_reads_who_is_whose_patient(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main()
     assert list(pd.read_csv(tmp_path / "scores.csv")["patient"]) == ["a", "a", "c"]
-    assert "patients 2, mean dice 1" in capsys.readouterr().out
+    assert "2 patients; mean Dice 1.00 (95 % interval 1.00 to 1.00), median 1.00; " in capsys.readouterr().out
+
+
+def test_the_line_of_a_summary_leaves_out_what_nobody_has():
+    one = ball((8, 8, 8))
+    table = score_table({"a": score(one, one, SPACING)})
+    large = int(table["large_lesions"].sum())
+    assert in_words(table) == (
+        "1 patient; mean Dice 1.00, median 1.00; mean surface Dice 1.00; median HD95 0.0 mm; "
+        f"1 of 1 lesions found (over 1 mL {large} of {large}); 0.0 false components per scan"
+    )
+    nothing = score_table({"a": score(EMPTY, EMPTY, SPACING)})
+    assert in_words(nothing).startswith("1 patient; 0 of 0 lesions found") and "nan" not in in_words(nothing)
+    assert in_words(nothing).endswith("; 1 with no tumour, none predicted")
