@@ -117,7 +117,7 @@ def show_panels(events: EventAccumulator, names: Sequence[str], epochs: Sequence
             ax.set(xticks=[], yticks=[])
         row[0].set_ylabel(name)
     for ax, epoch in zip(axes[0], epochs, strict=True):
-        ax.set_title(f"epoch {epoch + 1}: CT, truth, prediction", fontsize=10)
+        ax.set_title(f"epoch {epoch + 1}: CT, truth, probability", fontsize=10)
     return figure
 
 

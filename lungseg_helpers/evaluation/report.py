@@ -81,7 +81,7 @@ def draw_found(ax: plt.Axes, lesions: pd.DataFrame, edges: Sequence[float] = (0,
     hits, misses = (np.bincount(group[hit == wanted], minlength=len(names)) for wanted in (True, False))
     ax.bar(names, hits, color="#0072B2", label="found")
     ax.bar(names, misses, bottom=hits, color="#E69F00", hatch="//", edgecolor="white", label="missed")
-    ax.set(xlabel="volume (mL)", ylabel="lesions", title="Lesions by size")
+    ax.set(xlabel="volume (mL)", ylabel="tumours", title="Tumours by size")
     ax.yaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8)
 

@@ -4,8 +4,9 @@
    true scale draws steps. One that smooths them has drawn what nobody measured.
 2. Lung and mediastinum differ by 800 HU, so no window of 400 HU shows structure in both. Radiologists look at each
    patient in several windows, one after the other.
-3. Its prediction may be empty, so that nothing calls for a look; or it looks good in the slice that is shown first. The
-   list goes by a score against the truth. For a new patient there is none, so everything has to be looked at.
+3. By a number that needs no truth: how far networks that learned apart agree (08), or the mean probability of the surest
+   piece. Such a list hides what all networks miss. An empty prediction gives nothing to rank, and networks of one recipe
+   make the same mistake together. So everything has to be looked at.
 """
 
 
