@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import SourceError
 from . import cage as cages
 from . import distractors, mediastinum, organs, physics
-from . import lungs as lung_room
+from . import lungs as lung_shapes
 from .body import paint_body
 from .breathing import Breathing, breathe, draw_breathing
 from .canvas import Canvas
@@ -66,8 +66,8 @@ def make_phantom(seed: int, matrix: int = 256) -> Phantom:
     distractors.paint_nodes(canvas, patient, between, rng)
     cages.paint_spine(canvas, patient, rng)
     distractors.paint_bone_islands(canvas, rng)
-    lungs = lung_room.shape_lungs(canvas, patient, cage, dome, between, rng)
-    vessels = lung_room.paint_all_lungs(canvas, patient, lungs, heart, rng)
+    lungs = lung_shapes.shape_lungs(canvas, patient, cage, dome, between, rng)
+    vessels = lung_shapes.paint_all_lungs(canvas, patient, lungs, heart, rng)
     mediastinum.paint_airways(canvas, heart, mediastinum.main_airways(patient, rng))
     distractors.paint_lines(canvas, patient, rng)
     distractors.paint_lung_findings(canvas, patient, lungs, cage, dome, rng)

@@ -5,7 +5,9 @@
 2. Nothing that was not measured: between two slices of 5 mm interpolation only draws a straight line. Resampling makes
    the kernel's neighbours equally far, which spares the network the learning of it.
 3. Near a window's faces the network does not see what lies beyond, so its answer is worst there. The overlap lets the
-   next window answer for these voxels from its middle, and the weights make sure that it counts.
+   next window answer for these voxels from its middle, and the weights make sure that it counts. One alone does little:
+   without overlap each voxel has one answer, so weights cancel out; with equal weights the answer still jumps where a
+   window begins or ends.
 4. Both, with their budgets: at a hundred times the seconds another network may be the better one, and the reader has a
    budget of his own. A learning rate that was searched for each belongs to a fair race, too.
 """

@@ -1,7 +1,8 @@
 """Solutions to the exercises of 08_unlabelled_scans.ipynb, and answers to its questions.
 
-1. That they can hardly bring more at this budget: a label that was guessed is seldom worth more than a true one, and true
-   ones brought nothing that could be told apart. With more steps the ceiling may rise, so it has to be measured again, and the methods with it.
+1. That they can hardly bring more at this budget: a label that was guessed is seldom worth more than a true one, and
+   true ones brought nothing that could be told apart. With more steps the ceiling may rise, so it has to be measured
+   again, and the methods with it.
 2. Its agreement with itself: a student that copies its teacher agrees with it by construction, right or wrong. Compare
    networks that did not learn from one another, of other seeds and other labelled patients.
 3. No. The network has seen the patient's anatomy, so its score no longer says how it does on somebody new. The split is

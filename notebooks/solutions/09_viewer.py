@@ -4,9 +4,9 @@
    true scale draws steps. One that smooths them has drawn what nobody measured.
 2. Lung and mediastinum differ by 800 HU, so no window of 400 HU shows structure in both. Radiologists look at each
    patient in several windows, one after the other.
-3. By a number that needs no truth: how far networks that learned apart agree (08), or the mean probability of the surest
-   piece. Such a list hides what all networks miss. An empty prediction gives nothing to rank, and networks of one recipe
-   make the same mistake together. So everything has to be looked at.
+3. By a number that needs no truth: how far networks that learned apart agree (08), or the mean probability of the
+   surest piece. Such a list hides what all networks miss. An empty prediction gives nothing to rank, and networks of
+   one recipe make the same mistake together. So everything has to be looked at.
 """
 
 

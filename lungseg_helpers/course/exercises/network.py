@@ -135,7 +135,7 @@ def unet_forward(answer: Callable) -> str | None:
         if not isinstance(given, Tensor):
             return "Return the logits, a tensor: the head's answer to the last decoder stage."
         if given.shape[1] != 1:
-            return f"Yours ends with {given.shape[1]} channels: self.head makes one logit a pixel of them."
+            return f"Yours ends with {given.shape[1]} channels: self.head makes one logit per pixel of them."
         if given.shape != expected.shape:
             return (
                 f"From {tuple(x.shape)} yours makes {tuple(given.shape)}, which should be {tuple(expected.shape)}: "

@@ -90,12 +90,12 @@ def slices_for(answer: Callable) -> str | None:
     if not all(isinstance(number, int | np.integer) for number in given.values()):
         return "A number of slices is whole: round it and return an int."
     if all(number == int(mm / spacing) for (mm, spacing), number in given.items()):
-        return "int() and // cut off: 5 mm at 3 mm a slice are 1.67 slices, so 2 is nearer than 1. Use round()."
+        return "int() and // cut off: 5 mm at 3 mm per slice are 1.67 slices, so 2 is nearer than 1. Use round()."
     if all(number == math.ceil(mm / spacing) for (mm, spacing), number in given.items()):
-        return "That always rounds up: 10 mm at 3 mm a slice are 3.3 slices, so 3 is nearer than 4. Use round()."
+        return "That always rounds up: 10 mm at 3 mm per slice are 3.3 slices, so 3 is nearer than 4. Use round()."
     for (mm, spacing), slices in cases.items():
         if given[mm, spacing] != slices:
-            return f"{mm} mm at {spacing} mm a slice is {slices} slices; yours says {given[mm, spacing]}."
+            return f"{mm} mm at {spacing} mm per slice is {slices} slices; yours says {given[mm, spacing]}."
     return None
 
 
