@@ -2,8 +2,8 @@
 
 The questions at its end:
 
-1. The field about doubles. The new deepest stage holds about as many weights as all others together. A nodule of 5 mm is
-   an eighth of a pixel there: only the skips still know it.
+1. The field about doubles. The new deepest stage holds about as many weights as all others together. A nodule of 5 mm
+   is an eighth of a pixel there: only the skips still know it.
 2. Batch normalisation then uses the statistics of that one slice, and every slice is shifted by its own content.
    Evaluation mode uses the averages that were kept during training.
 3. The same two networks with other seeds, on the same patients, patient by patient: 0.3 mm may be a seed's luck.
