@@ -168,7 +168,7 @@ def figures(table: pd.DataFrame) -> list[Row]:
         share, false = rows["lesions_found"].sum() / rows["lesions"].sum(), rows["false_components"].mean()
         note = (
             f"{len(seeds)} seeds, sd {np.std(seeds):.3f}; {100 * share:.0f} % found, {false:.1f} false per scan; "
-            f"{rows['train_gb'].max():.1f} GB to train, {rows['scan_s'].mean():.1f} s a scan and "
+            f"{rows['train_gb'].max():.1f} GB to train, {rows['scan_s'].mean():.1f} s per scan and "
             f"{rows['predict_gb'].max():.1f} GB"
         )
         found.append(Row(f"dimensions: {name}", rows["dice"].mean(), "Dice", note=note))

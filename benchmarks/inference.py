@@ -92,7 +92,7 @@ def predicting(case: Case) -> list[Row]:
     twice, _ = _taken(lambda: predict_case(network, recipe, case, flips=True))
     note = f"{case.id}, {found.shape}, no flips; {differ:.4f} % of voxels differ (asked: 0.1 at most), Dice of the two "
     note += f"masks {dice(found, other):.3f}; with flips ours takes {twice:.2f} s"
-    return [Row("predict, seconds a scan", a, "s", b, b / a, "at least 3", note)]
+    return [Row("predict, seconds per scan", a, "s", b, b / a, "at least 3", note)]
 
 
 def sliding(case: Case) -> list[Row]:

@@ -245,7 +245,7 @@ def rows() -> list[Row]:
             plain_disk,
             plain_disk / disk,
             "at least 4",
-            "limit: 3 bytes a pixel and its label",
+            "limit: 3 bytes per pixel and its label",
         ),
         Row(
             "augmented slices, the same moves",

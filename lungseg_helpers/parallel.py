@@ -34,7 +34,7 @@ def side_by_side(
 ) -> Iterator[Any]:
     """Yield ``function(*job)`` of each job, in their order, with a progress bar called ``progress`` (empty: none).
 
-    ``workers`` processes work on this machine, by default one a core that this process may use; with 1 all is
+    ``workers`` processes work on this machine, by default one per core that this process may use; with 1 all is
     done in this process, one job after the other as the results are asked for. Inside :func:`on_cluster` the
     cluster's workers do it, as many as it has. Raises :class:`ClusterError` where a process is killed, which
     mostly is done for lack of memory, or the cluster has no workers.

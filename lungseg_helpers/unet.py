@@ -125,9 +125,9 @@ class DecoderStage(nn.Module):
 
 
 class UNet(nn.Module):
-    """Slices in, logits out: (N, inputs, H, W) float → (N, 1, H, W) float, one logit a pixel.
+    """Slices in, logits out: (N, inputs, H, W) float → (N, 1, H, W) float, one logit per pixel.
 
-    Or volumes, with ``dims`` 3: (N, inputs, D, H, W) → (N, 1, D, H, W), one logit a voxel. The same class, because
+    Or volumes, with ``dims`` 3: (N, inputs, D, H, W) → (N, 1, D, H, W), one logit per voxel. The same class, because
     nothing differs but what its layers are called.
 
     ``widths`` are the channels of the encoder's stages, finest first, as many as the network

@@ -52,7 +52,7 @@ class Ranking:
     columns of :data:`~lungseg_helpers.evaluation.scores.COLUMNS`. ``pairs`` has a row per pair of teams: the ``team``
     with the higher mean, the ``other``, ``ahead``, ``ahead_low``, ``ahead_high``, and whether they were told ``apart``.
     ``alike`` has the longest runs of rows of which no two teams were told apart, as teams; one may be in several.
-    ``problems`` has a line for each file that is no mask, and one a team for what it did not hand in.
+    ``problems`` has a line for each file that is no mask, and one per team for what it did not hand in.
     """
 
     scores: pd.DataFrame

@@ -9,7 +9,7 @@ from scipy import stats
 
 
 def bootstrap_interval(values: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of ``values``, one a patient: how it would vary with other patients.
+    """Return the 95 % interval of the mean of ``values``, one per patient: how it would vary with other patients.
 
     Percentile bootstrap (Efron and Tibshirani, 1993) by SciPy. NaN values are left out; the
     interval is NaN where fewer than two remain. The order of the values makes no difference.

@@ -17,7 +17,7 @@ RIB_ENDS = np.array([0.93] * 7 + [0.87, 0.83, 0.79, 0.5, 0.32])
 def cage_distance(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> np.ndarray:
     """Signed distance in mm (slice, row, column) to the inner surface of the rib cage, negative inside.
 
-    In each slice two superellipses, one a half-chest, open towards each other; a dome closes
+    In each slice two superellipses, one per half-chest, open towards each other; a dome closes
     them at the apex. Broad waves make every chest a little crooked.
     """
     z = canvas.z[:, None, None]
@@ -104,7 +104,7 @@ def paint_bone(
     """Paint cortical bone, ``thickness`` mm of it, and marrow inside it over n voxels.
 
     ``where`` are their (slices, rows, columns), ``distance`` (n,) is that to the bone's surface in mm, negative
-    inside; ``cortex`` and ``marrow`` are CT numbers in HU, one or one a voxel.
+    inside; ``cortex`` and ``marrow`` are CT numbers in HU, one or one per voxel.
     """
     hu = canvas.hu[where]
     hu += canvas.cover(distance) * (cortex - hu)

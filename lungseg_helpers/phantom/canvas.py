@@ -237,7 +237,7 @@ def smooth_path(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points (n, 3) every ``step`` mm along a rounded polygon through ``corners``, and their radii (n,).
 
-    ``corners`` are (x, y, z) in patient mm, as the points are; ``radii`` is one for all or one a corner, in mm.
+    ``corners`` are (x, y, z) in patient mm, as the points are; ``radii`` is one for all or one per corner, in mm.
     """
     points = np.array(corners, float)
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])

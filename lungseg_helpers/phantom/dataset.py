@@ -46,7 +46,7 @@ def write_dataset(
 ) -> Path:
     """Write ``cases`` labelled and ``unlabelled`` further phantoms to ``out`` as a Decathlon data set.
 
-    The files are the same for any number of ``workers`` (default: one a core). ``seed`` is 0 or more. A killed
+    The files are the same for any number of ``workers`` (default: one per core). ``seed`` is 0 or more. A killed
     run leaves no half file, and the next run goes on where it stopped. Phantoms that lie there of another seed, matrix
     or version, or that are none of these cases, are removed; without ``remake`` nothing is, and they are an error.
     No two values of ``seed`` share a patient. A worker needs about 0.4 GB at matrix 256 and 3 GB at 512. Returns

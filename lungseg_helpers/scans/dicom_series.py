@@ -117,7 +117,7 @@ def _read_pixels(series: Series, paths: list[Path]) -> tuple[np.ndarray, list[st
         culprit = next((path for path in paths if not _readable(path)), paths[0].parent)
         raise ScanError(f"{culprit}: its pixels cannot be decoded; copy or download it again") from error
     if voxels.shape != (len(paths), header.Rows, header.Columns):
-        raise ScanError(f"{series.name}: is not one grey value a pixel; export it as CT slices")
+        raise ScanError(f"{series.name}: is not one grey value per pixel; export it as CT slices")
     notes = []
     if any("RescaleIntercept" not in file.header for file in series.slices):
         notes.append(f"{series.name}: has no rescale tags, so its numbers are taken as they are; check them")

@@ -1,4 +1,4 @@
-"""A scan written as a scanner sends it, for lessons and trials: one DICOM file a slice, stored numbers, not HU.
+"""A scan written as a scanner sends it, for lessons and trials: one DICOM file per slice, stored numbers, not HU.
 
 Attributes: DICOM PS3.3, C.7.6.2 (image plane), C.7.6.3 (pixels) and C.8.2.1 (CT image).
 """
