@@ -12,7 +12,7 @@
 #   make hosted     write REPOSITORY=https://github.com/OWNER/NAME, which Colab and Kaggle clone, into notebooks and README
 #   make book       the notebooks as a web site, outputs as committed: outputs/book/site; on one page to print: its print/
 #   make times      make run from nothing, in a temporary folder, measured: outputs/times.json
-#   make bench      the measurements side by side, about two hours; kept in outputs/benchmarks.json
+#   make bench      the measurements side by side, six to seven hours; kept in outputs/benchmarks.json
 #   make fuzz       20,000 broken scans against the reader (the unit tests hold 2,000)
 #   make wheels     ask the index whether every pin has a wheel for each Python and platform
 #   make clean      remove what runs made (data, outputs, caches), but not .venv

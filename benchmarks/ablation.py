@@ -23,8 +23,13 @@ def draw(steps: pd.DataFrame) -> None:
         values = steps.loc[steps["what"] == name, "dice"]
         ax.plot(values, [place] * len(values), "o", color="#0072B2")
         ax.vlines(values.mean(), place - 0.3, place + 0.3, color="black")
-    figure.suptitle(f"From baseline to course, {steps['seconds'].iloc[0]:g} s of training a step")
-    ax.set(yticks=range(len(names)), yticklabels=names, xlabel="mean Dice a patient, a dot a seed", xlim=(-0.02, None))
+    figure.suptitle(f"From baseline to course, {steps['seconds'].iloc[0]:g} s of training per step")
+    ax.set(
+        yticks=range(len(names)),
+        yticklabels=names,
+        xlabel="mean Dice over patients, a dot per seed",
+        xlim=(-0.02, None),
+    )
     figure.savefig(HERE / "ablation.png", dpi=90)
     plt.close(figure)
 

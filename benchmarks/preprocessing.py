@@ -272,7 +272,7 @@ def rows() -> list[Row]:
             plain_rate,
             rates["gpu"] / plain_rate,
             "",
-            "one worker, 5 channels of 192 × 224, noise: 3.3 times the pixels; limit: interpolation and noise",
+            "one worker, 5 channels of 192 × 224, noise: 3.3 times the plain way's pixels; limit: interpolation, noise",
         ),
         Row(
             "first batch",

@@ -78,7 +78,8 @@ def phantom(
 ) -> None:
     """Make digital chest phantoms with tumours, as a Decathlon data set.
 
-    Phantoms of other settings are made anew in the default folder alone; anywhere else they are left as they are.
+    Phantoms of other settings that lie in the default folder are replaced. In any other folder they are kept, and the
+    command refuses to go on.
 
     For a class challenge, give the class the folder HANDOUT, and keep OUT and the seed to yourself: whoever knows the
     seed can make the labels again. So take a random one of 12 digits or more, which nobody can try out.

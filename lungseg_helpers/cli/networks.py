@@ -59,7 +59,7 @@ def train(
     ] = None,
     teacher: Annotated[
         Path | None,
-        typer.Option(help="Weights that answer to the unlabelled scans, instead of the mean teacher: self-training."),
+        typer.Option(help="Weights that label the unlabelled scans, in place of the mean teacher: self-training."),
     ] = None,
     faithful: Annotated[
         bool, typer.Option("--faithful", help="A reference project's recipe with its mistakes.")
@@ -247,10 +247,10 @@ def video(
 
 @app.command()
 def viewer(
-    port: Annotated[int, typer.Option(min=1024, max=65535, help="Another one is taken where it is in use.")] = 8866,
-    pages: Annotated[int | None, typer.Option(min=1, help="At once; by default as free memory allows.")] = None,
+    port: Annotated[int, typer.Option(min=1024, max=65535, help="Port; another is taken where it is in use.")] = 8866,
+    pages: Annotated[int | None, typer.Option(min=1, help="Pages open at once.  (default: by free memory)")] = None,
 ) -> None:
-    """Open a page in the browser that shows scans, and takes one of your own. Prints its address; Ctrl-C ends it.
+    """Serve a page that shows scans, and takes one of your own. Prints its address for a browser; Ctrl-C ends it.
 
     Only this machine can reach the page, and only who has the token in the address.
     """

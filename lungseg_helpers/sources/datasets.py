@@ -39,7 +39,7 @@ def ensure_dataset(name: str | None = None) -> Path:
         print(f"fetching the real patients into {root} (once)", file=sys.stderr)
         return fetch_real(root)
     if name == "decathlon":
-        raise SourceError(f"{root}: Task06 is not there; run 'lungseg fetch decathlon' first (9 GB)")
+        raise SourceError(f"{root}: Task06 is not there; run 'lungseg fetch decathlon' first (8.5 GB)")
     raise SourceError(f"{root}: no such folder; give an existing one, or one of the names {', '.join(KNOWN_SETS)}")
 
 

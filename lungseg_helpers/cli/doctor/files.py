@@ -11,7 +11,7 @@ from ...paths import KNOWN_SETS, ROOT, SHIPPED_WEIGHTS, SLICE_WEIGHTS, data_dir,
 from .finding import Finding, of_error
 
 DISK = 2e9
-"""Bytes that ``make run`` makes: data 0.6 GB (data/README.md), stacks 0.6, outputs 0.6. The README's 4 GB hold the
+"""Bytes that ``make run`` makes: data 0.6 GB (data/README.md), stacks 0.6, outputs 0.6. The README's 5 GB hold the
 packages as well."""
 
 DECATHLON = 17e9
