@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import ipywidgets as widgets
 
-from ..errors import LungsegError, ScanError
+from ..errors import ScanError
 from ..paths import SHIPPED_WEIGHTS
 from ..prediction.files import save_mask
 from ..prediction.inference import STEPS, Prediction, predict_case
@@ -63,7 +63,7 @@ class OwnScan:
         self.receiver.busy = True
         try:
             lines, colour = self._segment(name), GREEN
-        except (LungsegError, MemoryError) as error:
+        except Exception as error:
             lines, colour = [f"{name}: {line_of(error, self.uploads)}"], RED
         finally:
             self.uploads.clear()

@@ -8,6 +8,7 @@ folder that only this process's user may enter, and is gone as soon as it has be
 from __future__ import annotations
 
 import atexit
+import mmap
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ from typing import BinaryIO
 import psutil
 from isal import igzip, igzip_lib, isal_zlib
 
-from ..errors import LungsegError, ScanError
+from ..errors import OUT_OF_MEMORY, ScanError, error_line
 from ..scans.case import Case
 from ..scans.itk import announced_bytes
 from ..sources.finding import Found, find_scan, find_scans
@@ -168,13 +169,20 @@ def _inflated(path: Path, limit: int) -> int:
 
 
 def _require_own_voxels(path: Path) -> None:
-    """Refuse a header that takes the voxels from another file: it could name any file of this machine."""
-    with path.open("rb") as file:
-        header = file.read(HEADER).decode("latin-1")
+    """Refuse a header that takes the voxels from another file: it could name any file of this machine.
+
+    What reads the file later decides by itself where a header ends, so all that it could see otherwise is refused.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        header = content[:HEADER].decode("latin-1")
+        named = len(re.findall(rb"ElementDataFile", content))
     if path.suffix == ".nrrd":
-        elsewhere = re.search(r"^data ?file *:", re.split(r"\r?\n\r?\n", header)[0], re.IGNORECASE | re.MULTILINE)
+        head, blank, _ = header.replace("\r\n", "\n").partition("\n\n")
+        # a \r alone ends a line for some readers
+        elsewhere = not blank or "\r" in head or re.search(r"^\s*data ?file\s*:", head, re.IGNORECASE | re.MULTILINE)
     else:
-        elsewhere = not re.search(r"^ElementDataFile\s*=\s*LOCAL\s*$", header, re.MULTILINE)
+        # the first one counts, in whatever line and with whatever sign behind it: so there must be one alone
+        elsewhere = named != 1 or not re.search(r"^ElementDataFile[ \t]*=[ \t]*LOCAL\s*$", header, re.MULTILINE)
     if elsewhere:
         raise ScanError("its header takes the voxels from another file; save image and header in one file")
 
@@ -216,8 +224,9 @@ def _require_harmless(members: list[zipfile.ZipInfo], limit: int) -> None:
         raise ScanError(f"the archive inflates to {total / 1e9:,.1f} GB, which is more than this page takes")
 
 
-def line_of(error: LungsegError | MemoryError, uploads: Uploads) -> str:
+def line_of(error: Exception, uploads: Uploads) -> str:
     """Return an error as a line for the page."""
-    if isinstance(error, MemoryError):
+    line = error_line(error)
+    if line == OUT_OF_MEMORY:
         return "there is not enough memory for this scan here; use 'lungseg predict'"
-    return uploads.hidden(str(error))
+    return uploads.hidden(line)

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import html
+import lzma
 import re
 
 import nibabel as nib
@@ -11,6 +12,7 @@ import pytest
 
 from lungseg_helpers.scans.nifti_bytes import read_nifti
 from lungseg_helpers.scans.scan import read_scan
+from lungseg_helpers.viewer import desk
 from lungseg_helpers.viewer.desk import OwnScan
 from lungseg_helpers.viewer.receiver import Receiver
 
@@ -80,6 +82,28 @@ def test_a_scan_that_fails_the_check_is_told_as_lungseg_check_tells_it(own, toy_
     nib.save(nib.Nifti1Image(image, header.get_best_affine()), wrong)
     send(own, wrong.read_bytes(), "wrong.nii")
     assert "holds 7 in every voxel" in said(own)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            "not enough memory",
+        ),
+        (lzma.LZMAError("Corrupt input data"), "LZMAError (Corrupt input data); please report it"),
+        (OSError(28, "No space left on device"), "No space left on device; check the path, the disk"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
+)
+def test_an_error_of_any_kind_ends_in_a_line(own, toy_case, monkeypatch, error, line):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(desk, "predict_case", fail)
+    send(own, toy_case().image.read_bytes(), "a.nii.gz")
+    assert line in said(own) and "try again" not in said(own)
+    assert not own.receiver.busy and not [*own.uploads.folder.iterdir()]
 
 
 def test_more_than_the_limit_is_refused_whatever_the_browser_says(own):

@@ -77,13 +77,17 @@ def test_nifti_comes_as_it_is(toy_case, uploads, ending):
     assert {path.name for path in uploads.folder.iterdir()} == {"scan" + ending}
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
 @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
-def test_nrrd_and_mha_keep_voxels_and_geometry(toy_case, uploads, tmp_path, ending):
+def test_nrrd_and_mha_keep_voxels_and_geometry(toy_case, uploads, tmp_path, ending, line_end):
     scan = read_scan(toy_case().image)
     image = sitk.GetImageFromArray(scan.voxels.transpose(2, 1, 0))
     image.SetSpacing([float(mm) for mm in scan.spacing])
     sitk.WriteImage(image, str(tmp_path / f"a{ending}"), useCompression=True)
-    found = read_scan(sent(uploads, (tmp_path / f"a{ending}").read_bytes(), f"a{ending}").image)
+    content = (tmp_path / f"a{ending}").read_bytes()
+    end = content.index(b"\n\n") + 2 if ending == ".nrrd" else content.index(b"LOCAL\n") + 6
+    content = content[:end].replace(b"\n", line_end) + content[end:]
+    found = read_scan(sent(uploads, content, f"a{ending}").image)
     assert (found.voxels == scan.voxels).all()
     assert np.allclose(found.spacing, scan.spacing)
 
@@ -116,6 +120,16 @@ MHA = b"ObjectType = Image\nNDims = 3\nDimSize = 9 9 9\nElementType = MET_SHORT\
         (NRRD + b"DATAFILE: LIST\n/etc/passwd\n\n", "from another file"),
         (MHA + b"ElementDataFile = /etc/passwd\n", "from another file"),
         (MHA + b"ElementDataFile = LIST\n/etc/passwd\n", "from another file"),
+        (NRRD + b"# a long comment\n" * 5000 + b"data file: /etc/passwd\n\n", "from another file"),
+        (NRRD.replace(b"\n", b"\r") + b"data file: /etc/passwd\r\r", "from another file"),
+        (NRRD + b"\r\r\ndata file: /etc/passwd\n\n", "from another file"),
+        (MHA + b"ElementDataFile = /etc/passwd\nElementDataFile = LOCAL\n", "from another file"),
+        (MHA + b"ElementDataFile : /etc/passwd\nElementDataFile = LOCAL\n", "from another file"),
+        (MHA + b"Comment = x\rElementDataFile = /etc/passwd\nElementDataFile = LOCAL\n", "from another file"),
+        (
+            MHA + b"Comment =\nElementDataFile = LOCAL\n" + b"Name = x\n" * 9999 + b"ElementDataFile = /etc/passwd\n",
+            "from another file",
+        ),
         (NRRD.replace(b"9 9 9", b"9999 9999 9999") + b"\n", "more than this page takes"),
         (MHA.replace(b"9 9 9", b"9999 9999 9999") + b"ElementDataFile = LOCAL\n", "more than this page takes"),
         (zipped([("../../etc/evil.dcm", b"x")]), "leads out of it"),
