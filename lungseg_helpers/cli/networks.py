@@ -207,14 +207,13 @@ def evaluate(
 
 
 def report(scores: Evaluation, out: Path, problems: Sequence[str] = ()) -> None:
-    """Write an evaluation beside ``out`` and print it, if any case has a score; name the cases that have none."""
+    """Print an evaluation and write it beside ``out``, if any case has a score; name the cases that have none."""
     from ..evaluation.report import in_words, write_report
 
     if not scores.table.empty:
-        files = write_report(scores, out)
         print(scores.table.round(3).to_string())
         print(in_words(scores.table))
-        print(*files, sep="\n")
+        print(*write_report(scores, out), sep="\n")
     finish([*problems, *scores.problems])
 
 

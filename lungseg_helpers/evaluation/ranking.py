@@ -18,7 +18,7 @@ from ..errors import SourceError, attempt, few
 from ..parallel import side_by_side
 from ..prediction import MASK, PROBABILITY
 from ..scans.case import case_id
-from ..scans.scan import read_scan
+from ..scans.checking import read_truth
 from ..sources.datasets import nifti_files
 from ..sources.patients import read_patients
 from .comparison import alike_runs, paired_difference, place_ranges, told_apart
@@ -73,7 +73,8 @@ def rank_teams(folder: Path, labels: Path, workers: int | None = None, progress:
     :func:`~lungseg_helpers.parallel.side_by_side`.
 
     Raises :class:`SourceError` where a folder is missing, ``folder`` holds no team, no team has a mask that is called
-    as a label, or fewer than two patients have a tumour, and :class:`ScanError` where a label cannot be read.
+    as a label, or fewer than two patients have a tumour, and :class:`ScanError` where a label cannot be read, or
+    holds other values than 0 and 1.
     """
     truth, patients = find_labels(labels), read_patients(labels)
     teams, problems = _teams(Path(folder))
@@ -144,7 +145,7 @@ def _handed_in(team: Path, cases: Collection[str]) -> tuple[dict[str, Path], lis
 
 def _score_empty(label: Path) -> dict[str, Any]:
     """Score an empty mask: what counts for a scan of which no mask could be used."""
-    truth = read_scan(label, "label")
+    truth = read_truth(label)
     return score(truth.voxels, np.zeros_like(truth.voxels), truth.spacing)
 
 

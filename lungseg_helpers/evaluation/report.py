@@ -87,8 +87,12 @@ def draw_found(ax: plt.Axes, lesions: pd.DataFrame, edges: Sequence[float] = (0,
 
 
 def write_report(evaluation: Evaluation, path: Path) -> list[Path]:
-    """Write the table as CSV to ``path``, and beside it the lesions (CSV), the summary (JSON) and the figure (PNG)."""
+    """Write the table as CSV to ``path``, and beside it the lesions (CSV), the summary (JSON) and the figure (PNG).
+
+    A ``path`` that is called as the summary or the figure would be gives the table the ending .csv.
+    """
     path = Path(path)
+    path = path.with_suffix(".csv") if path.suffix in (".json", ".png") else path
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path, *(path.with_name(path.stem + ending) for ending in ("_lesions.csv", ".json", ".png"))]
     evaluation.table.to_csv(files[0])

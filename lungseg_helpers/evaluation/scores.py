@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..errors import LungsegError, ScanError, SourceError, attempt
 from ..prediction import MASK, PROBABILITY
-from ..scans.checking import label_on_grid
+from ..scans.checking import label_on_grid, read_truth
 from ..scans.scan import read_scan
 from ..sources.datasets import find_cases, nifti_files
 from .lesions import lesion_rows, match
@@ -45,10 +45,11 @@ class Evaluation:
 def score_files(label: Path, prediction: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Score two NIfTI masks of one scan: the case's row, and a row for each true lesion.
 
-    A mask whose voxels are stored in another order (RAS for LAS, say) is turned first.
-    Raises :class:`ScanError` where a file cannot be used or they do not lie on the same grid.
+    A mask whose voxels are stored in another order (RAS for LAS, say) is turned first. Everything above 0 in
+    ``prediction`` is tumour. Raises :class:`ScanError` where a file cannot be used, ``label`` holds other values
+    than 0 and 1, or they do not lie on the same grid.
     """
-    truth = read_scan(label, "label")
+    truth = read_truth(label)
     predicted = read_scan(prediction, "label", truth.voxels.size)
     try:
         mask = label_on_grid(truth, predicted)

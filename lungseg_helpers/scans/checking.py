@@ -19,6 +19,7 @@ from ..errors import LungsegError, ScanError
 from .case import Case
 from .lungs import LUNG_HU, MIN_LUNG_ML, coarse_steps, find_lungs
 from .masks import fill_holes
+from .nifti_bytes import reject
 from .orientation import oriented, oriented_spacing
 from .scan import Scan, read_scan
 
@@ -129,10 +130,18 @@ def check_case(
             tumour = _turned(tumour, _turn(scan, label))
             lies = f"lies as {''.join(label.axcodes)} on disk and its image as {''.join(scan.axcodes)}"
             report(case.label, (lies, "nothing to do: it is turned to its image"), "note")
-        if tumour is not None and (share := _share_outside(scan, tumour)) >= OUTSIDE_NOTE:
+        if tumour is not None and (share := _share_outside(scan, tumour, air)) >= OUTSIDE_NOTE:
             fault = (f"has {share:.0%} of its tumour outside the body", "check that it belongs to this image")
             report(case.label, fault, "error" if share >= OUTSIDE_ERROR else "note")
     return CheckedCase(scan, tumour, tuple(problems), air)
+
+
+def read_truth(path: Path) -> Scan:
+    """Return a label whose tumour is 1; :class:`ScanError` where it cannot be read or has values besides 0 and 1."""
+    label = read_scan(path, "label")
+    if label.voxels.max() > 1:
+        reject(path, *_value_fault(label.voxels, None))
+    return label
 
 
 def label_on_grid(scan: Scan, label: Scan) -> np.ndarray:
@@ -226,14 +235,16 @@ def _value_fault(label: np.ndarray, labels: Collection[int] | None) -> Fault | N
     return f"holds the label values {named}, not only 0 and 1", remedy
 
 
-def _share_outside(scan: Scan, tumour: np.ndarray) -> float:
+def _share_outside(scan: Scan, tumour: np.ndarray, lungs: np.ndarray | None) -> float:
     """Return how much of the tumour lies in the air around the body, 0 to 1."""
     tumour, ct = oriented(tumour, scan.affine), oriented(scan.voxels, scan.affine)
-    _, down, right = coarse_steps(oriented_spacing(scan.affine))
+    up, down, right = coarse_steps(oriented_spacing(scan.affine))
     outside = total = 0
     for index in np.flatnonzero(tumour.any(axis=(1, 2))):
         # Air that touches the edge of its slice is the room's; other air is inside a body.
         body = fill_holes(ct[index : index + 1, ::down, ::right] >= LUNG_HU)[0]
+        if lungs is not None:  # they may touch it too, where the field of view is narrower than the chest
+            body |= lungs[index // up]
         body = body.repeat(down, 0).repeat(right, 1)[: ct.shape[1], : ct.shape[2]]
         outside += int(np.count_nonzero(tumour[index] > body))
         total += int(np.count_nonzero(tumour[index]))

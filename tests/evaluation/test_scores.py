@@ -43,6 +43,21 @@ def test_files_are_paired_by_case_and_bad_ones_named(tmp_path):
         find_pairs(tmp_path / "other", tmp_path / "out")
 
 
+def test_a_label_of_other_values_is_no_truth(tmp_path):
+    """Lung 1 and tumour 2: nobody has said which is tumour."""
+    one = ball((8, 8, 8))
+    _save(one, tmp_path / "out" / "a_pred.nii.gz")
+    _save(np.maximum(2 * one, 1), tmp_path / "labels" / "a.nii.gz")
+    pairs, *_ = find_pairs(tmp_path / "labels", tmp_path / "out")
+    found = evaluate_pairs(pairs)
+    (line,) = found.problems
+    assert found.table.empty and "a.nii.gz: holds the label values 1, 2, not only 0 and 1" in line
+    assert "lungseg import --labels" in line
+    _save(255 * one, tmp_path / "out" / "a_pred.nii.gz")
+    _save(one, tmp_path / "labels" / "a.nii.gz")
+    assert evaluate_pairs(pairs).table.loc["a", "dice"] == 1, "in a mask all above 0 is tumour"
+
+
 def test_a_report_is_a_table_a_summary_and_a_figure(tmp_path):
     one = ball((8, 8, 8))
     masks = {"a": (one, one), "b": (one, EMPTY), "c": (EMPTY, EMPTY)}
@@ -61,6 +76,8 @@ def test_a_report_is_a_table_a_summary_and_a_figure(tmp_path):
     found = json.loads(files[2].read_text())
     assert found["mean_dice"] == 0.5 and found["both_empty"] == 1 and found["nothing_predicted"] == 1
     assert files[3].read_bytes().startswith(b"\x89PNG")
+    for ending in (".json", ".png"):
+        assert write_report(evaluate_pairs(pairs), files[0].with_suffix(ending)) == files, "none overwrites another"
 
 
 def test_a_report_of_nothing_found_can_be_drawn(tmp_path):
@@ -83,6 +100,18 @@ def test_means_and_intervals_go_by_patient(tmp_path):
         assert summary(several)[key] == pytest.approx(summary(alone)[key]), key
     assert summary(several)["lesions"] == 12
     assert "patient" not in score_table(rows), "nothing to say where each case is its own patient"
+
+
+def test_scores_that_cannot_be_written_are_shown(tmp_path, monkeypatch, capsys):
+    _save(ball((8, 8, 8)), tmp_path / "set" / "labelsTr" / "a.nii.gz")
+    _save(ball((8, 8, 8)), tmp_path / "out" / "a_pred.nii.gz")
+    (tmp_path / "file").write_text("")
+    words = ("evaluate", tmp_path / "set", tmp_path / "out", "--out", tmp_path / "file" / "scores.csv")
+    monkeypatch.setattr("sys.argv", ["lungseg", *map(str, words)])
+    with pytest.raises(SystemExit):
+        main()
+    out, err = capsys.readouterr()
+    assert "mean Dice 1.00" in out and "check the path" in err
 
 
 def test_evaluate_reads_who_is_whose_patient(tmp_path, monkeypatch, capsys):

@@ -256,6 +256,20 @@ def test_a_label_outside_the_body_is_an_error(case: Case) -> None:
     assert problem.severity == "note" and "outside the body" in problem.fault
 
 
+def test_a_faint_tumour_in_a_lung_that_is_cut_open_lies_inside(case: Case) -> None:
+    """The lung reaches the edge of its slices, where the field of view ends."""
+    hu, label = toy_volume()
+    hu[label > 0] = -600
+    save(case.image, hu[20:])
+    save(case.label, label[20:])
+    assert check_case(case).problems == ()
+    room = np.zeros_like(label[20:])
+    room[1:3, 1:3, 20] = 1
+    save(case.label, room)
+    (problem,) = check_case(case).errors
+    assert "100% of its tumour outside the body" in problem.fault
+
+
 def test_all_faults_of_a_case_are_named(case: Case) -> None:
     wrong_crc(case.image)
     resave(case.label, lambda label: label * 3)
