@@ -19,7 +19,8 @@ from ..errors import ScanError
 def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the voxels, (x, y, z) in the file's own type, and the (4, 4) affine to RAS mm of a 3-D image.
 
-    Raises :class:`ScanError` where SimpleITK cannot read the file or it is not 3-D.
+    Raises :class:`ScanError` where SimpleITK cannot read the file, an NRRD does not say how the patient lies, or it is
+    not 3-D.
     """
     if not path.exists():
         raise ScanError(f"{path}: does not exist; check the path")
@@ -27,6 +28,9 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise ScanError(f"{path}: SimpleITK cannot read it; give an undamaged NRRD, MHA or DICOM file") from error
+    if path.suffix.lower() in (".nrrd", ".nhdr") and not image.HasMetaDataKey("NRRD_space"):
+        # ITK takes steps of 1 mm, or directions that nobody has said are the patient's
+        raise ScanError(f"{path}: does not say how the patient lies (no space); export it again from the DICOM series")
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ScanError(f"{path}: is not one 3-D volume of plain numbers; give one volume of the series")
     return sitk.GetArrayFromImage(image).transpose(2, 1, 0), itk_affine(image)

@@ -20,6 +20,9 @@ from .orientation import voxel_spacing
 SPACING_RANGE_MM = (0.01, 100.0)
 """Outside this range a spacing is not in mm, or not a spacing."""
 
+LONGEST_MM = 3000.0
+"""No scan of a patient is longer: its spacing is wrong, and a grid of even steps over it would fill the memory."""
+
 MAX_VALUE = 2**17
 """No CT number, in 16 bits with any usual offset, is as large: beyond it the data type in the header is wrong."""
 
@@ -61,8 +64,8 @@ def read_scan(path: str | Path, kind: str = "image", voxels: int | None = None) 
     ------
     ScanError
         Where the file is missing, unreadable, damaged, not three-dimensional NIfTI, has no
-        usable geometry, has more voxels than ``voxels``, holds NaN, infinity or values beyond
-        :data:`MAX_VALUE`, or (labels) values other than 0…255.
+        usable geometry, is longer than :data:`LONGEST_MM`, has more voxels than ``voxels``, holds
+        NaN, infinity or values beyond :data:`MAX_VALUE`, or (labels) values other than 0…255.
     """
     if kind not in ("image", "label"):
         raise ValueError(f"kind is {kind!r}; use 'image' or 'label'")
@@ -72,6 +75,8 @@ def read_scan(path: str | Path, kind: str = "image", voxels: int | None = None) 
     with np.errstate(all="ignore"):
         slope, inter = _scaling(path, header)
         affine = _affine(path, header)
+        if (longest := max(np.multiply(voxel_spacing(affine), raw.shape))) > LONGEST_MM:
+            reject(path, f"is {longest / 1000:.1f} m long, so its spacing is wrong", "export it again")
         voxels = (_labels if kind == "label" else _hounsfield)(path, raw, slope, inter)
     # What nibabel's own loader does: the header now describes the voxels, not the file.
     header.set_data_offset(0)

@@ -44,6 +44,14 @@ def test_itk_and_nibabel_agree_on_a_nifti_file(image: sitk.Image, tmp_path: Path
     np.testing.assert_array_equal(voxels, np.asanyarray(other.dataobj))
 
 
+@pytest.mark.parametrize("geometry", ["", "spacings: 0.7 0.8 2.5\n"])
+def test_an_nrrd_without_space_is_refused(tmp_path: Path, geometry: str) -> None:
+    header = f"NRRD0004\ntype: short\ndimension: 3\nsizes: 3 4 5\n{geometry}endian: little\nencoding: raw\n\n"
+    (tmp_path / "a.nrrd").write_bytes(header.encode() + bytes(2 * 3 * 4 * 5))
+    with pytest.raises(ScanError, match="does not say how the patient lies"):
+        read_itk(tmp_path / "a.nrrd")
+
+
 def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.nrrd").write_text("no scan")
     with pytest.raises(ScanError, match=r"^[^\n]*text\.nrrd: SimpleITK cannot read it[^\n]*$"):

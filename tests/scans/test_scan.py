@@ -172,6 +172,10 @@ BAD_IMAGES = {
     "zero spacing": (header(PIXDIM + 4, 0), "spacing of 0"),
     "NaN spacing": (header(PIXDIM + 12, np.nan), "spacing of"),
     "spacing in metres": (header(PIXDIM + 4, [0.0007, 0.0008, 0.0025]), "spacing of 0.0007"),
+    "longer than any patient": (
+        packed(put(nifti(noise(shape=(7, 6, 40))), SROW_X, np.diag([4, 4, 80, 1])[:3], "<f4")),
+        "is 3.2 m long",
+    ),
     "NaN in the affine": (header(SROW_X, [np.nan] * 4), "spacing of nan"),
     "infinite origin": (header(SROW_X + 12, np.inf), "not finite"),
     "zero affine": (header(SROW_X, [0] * 12), "spacing of 0"),
