@@ -36,12 +36,13 @@ def dataset_root(name: str | Path | None = None) -> Path:
     """Return the folder of a data set, whether it exists or not.
 
     ``name`` is ``"phantom"``, ``"real"``, ``"decathlon"`` or a path; it defaults to
-    ``LUNGSEG_DATA``, and that to ``"phantom"``.
+    ``LUNGSEG_DATA``, and that to ``"phantom"``. A path becomes an absolute one, since runs are called after its folder,
+    and ``.`` is no name.
     """
     name = str(name or os.environ.get("LUNGSEG_DATA") or "phantom")
     if name in KNOWN_SETS:
         return data_dir() / KNOWN_SETS[name]
-    return Path(name).expanduser()
+    return Path(os.path.abspath(Path(name).expanduser()))
 
 
 def outputs_dir() -> Path:

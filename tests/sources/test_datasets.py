@@ -110,6 +110,9 @@ def test_the_environment_chooses_folder_and_data_set(tmp_path: Path, monkeypatch
     assert dataset_root("phantom") == tmp_path / "phantom"
     monkeypatch.setenv("LUNGSEG_DATA", "~/scans")
     assert dataset_root() == Path.home() / "scans"
+    monkeypatch.chdir(tmp_path)
+    assert dataset_root(".") == tmp_path and dataset_root("..") == tmp_path.parent
+    assert dataset_root("scans") == tmp_path / "scans"
 
 
 def test_a_data_set_that_is_there_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
