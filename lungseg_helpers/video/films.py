@@ -247,4 +247,4 @@ def _read_probability(path: Path, image: Scan) -> np.ndarray:
         message = f"{path}: does not lie on the grid of {image.path}; predict again from this scan"
         raise ScanError(message) from error
     # slice by slice, because a whole scan of floating-point numbers is large
-    return np.stack([np.rint(plane * 255).astype(np.uint8) for plane in oriented(values, image.affine)])
+    return np.stack([np.rint(np.clip(plane, 0, 1) * 255).astype(np.uint8) for plane in oriented(values, image.affine)])

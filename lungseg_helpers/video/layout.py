@@ -147,8 +147,8 @@ class Layout:
         return ax
 
     def _text(self, left: float, top: float, size: float, **style: Any) -> Text:
-        """A line of white text whose middle is ``top`` pixels below the upper edge."""
-        style = {"color": "white", "va": "center", "fontsize": size, "transform": None} | style
+        """A line of white text, shown as it is, whose middle is ``top`` pixels below the upper edge."""
+        style = {"color": "white", "va": "center", "fontsize": size, "transform": None, "parse_math": False} | style
         return self.figure.text(left, self.shape[0] - top, "", **style)
 
     def _draw_foot(self, top: float, styles: Sequence[dict[str, Any]], heat: bool) -> None:

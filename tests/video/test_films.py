@@ -354,6 +354,10 @@ def test_film_reads_files_and_names_the_video_after_the_scan(toy_case, tmp_path)
     assert sorted(each.name for each in tmp_path.iterdir() if "partial" in each.name) == []
     path = film_case(case.image, tmp_path, label=case.label, plane="coronal", slab_mm=12, ending=".gif", progress=False)
     assert path.name == "patient_coronal_mip12.gif"
+    odd = case.image.rename(case.image.with_name("c$_$.nii.gz"))
+    small = film_case(odd, tmp_path, width=320, frames_per_second=60, progress=False)
+    assert small.name.startswith("c$_$"), "a name is no formula"
+    odd.rename(case.image)
     with Image.open(path) as gif:
         shown = turn(open_view(scan, truth=case.label), "coronal").shown
         assert 50 < len(shown) < 96 and gif.n_frames == len(shown) + 15, "the body's slices, and the pause"
@@ -381,6 +385,15 @@ def test_probabilities_with_turned_axes_lie_on_the_scan(toy_case, tmp_path):
     share = save_mask(255 * label.voxels, scan, tmp_path / "p.nii.gz", step=1 / 255)
     nib.save(nib.as_closest_canonical(nib.load(share)), tmp_path / "turned.nii.gz")
     np.testing.assert_array_equal(_read_probability(tmp_path / "turned.nii.gz", scan), _read_probability(share, scan))
+
+
+def test_a_probability_just_above_1_is_1(toy_case, tmp_path):
+    """Files of other programs may round 1 up."""
+    scan = read_scan(toy_case("patient", "LAS").image)
+    share = np.zeros(scan.voxels.shape, np.float32)
+    share[10, 10, 5] = 1.005
+    nib.save(nib.Nifti1Image(share, scan.affine), tmp_path / "p.nii.gz")
+    assert _read_probability(tmp_path / "p.nii.gz", scan).max() == 255
 
 
 def test_outline_is_in_mm_and_closes_at_the_border():
@@ -420,6 +433,29 @@ def test_the_table_beside_a_mask_is_told_of_the_component_that_it_is_of(toy_case
     assert list(sizes) == [6 * 6 * 4, 4 * 4 * 2], "the largest is number 1"
     with pytest.raises(ScanError, match="prediction: has 2 components and the table beside it 1; predict again"):
         add_findings(view, table[:1])
+    with pytest.raises(ScanError, match="does not number its components from 1 on; predict again"):
+        add_findings(view, table.assign(component=[7, 1]))
+
+
+SPOILT = {
+    "empty": lambda text: b"",
+    "semicolons": lambda text: text.replace(",", ";").encode(),
+    "decimal commas": lambda text: re.sub(r"(\d)\.(\d)", r'"\1,\2"', text.replace(",", ";")).replace(";", ",").encode(),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "a column less": lambda text: text.replace("zone", "where", 1).encode(),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_table_that_a_spreadsheet_has_changed_is_refused(toy_case, tmp_path, how):
+    scan = read_scan(toy_case("patient", "LAS").image)
+    mask = np.zeros(scan.voxels.shape, np.uint8)
+    mask[10:14, 10:14, 5:7] = 1
+    table = component_table(scan, oriented(mask, scan.affine), np.full(mask.sum(), 0.9, np.float32))
+    path = write_components(table, tmp_path / "patient_components.csv")
+    path.write_bytes(SPOILT[how](path.read_text()))
+    with pytest.raises(ScanError, match=r"patient_components.csv: is no table of components; predict again"):
+        table_beside(tmp_path / "patient_pred.nii.gz")
 
 
 def test_a_gallery_may_zoom_to_the_lesion_with_the_whole_slice_in_a_corner():
