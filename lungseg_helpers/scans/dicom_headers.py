@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
 from tqdm import tqdm
 
 # pydicom warns of every value that strays from the standard, when it is first looked at. Scanners and anonymisers
@@ -19,6 +17,9 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 ENHANCED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"
+
+NEEDED = ("SOPClassUID", "SeriesInstanceUID")
+"""What each file has to say of itself: its kind, and its series."""
 
 LEAST_SLICES = 5
 """Fewer slices of one orientation are a localiser or a test image, not a scan."""
@@ -59,13 +60,13 @@ def read_headers(folder: Path) -> tuple[list[Slice], list[str]]:
     files, lines = [], []
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
     for path in tqdm(paths, desc="reading headers", unit="file", leave=False):
-        header = None
         try:
             header = _header(path)
         except OSError as error:
             lines.append(f"{path}: cannot be read ({error.strerror or error}); check the disk and its permissions")
             continue
-        if header is not None and "SOPClassUID" in header and "SeriesInstanceUID" in header:
+        # a damaged name of a kind or a series may be read as several, or as something that is no name
+        if header is not None and all(isinstance(header.get(name), str) for name in NEEDED):
             files.append(Slice(path, header))
         elif path.suffix.lower() == ".dcm":
             lines.append(f"{path}: is no DICOM file, or a damaged one, and is left out; copy it again")
@@ -76,18 +77,29 @@ def _header(path: Path) -> pydicom.Dataset | None:
     # A file that is no DICOM is passed over, so there is nothing to warn of.
     with warnings.catch_warnings(action="ignore"):
         try:
-            return pydicom.dcmread(path, stop_before_pixels=True, force=path.suffix.lower() == ".dcm")
-        except (
-            InvalidDicomError,
-            NotImplementedError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            KeyError,
-            EOFError,
-            struct.error,
-        ):
+            header = pydicom.dcmread(path, stop_before_pixels=True, force=path.suffix.lower() == ".dcm")
+            _drop_damaged(header)
+        except OSError as error:
+            if error.errno:
+                raise
+            return None  # pydicom says so of a file that ends too early
+        except Exception:  # whatever the bytes of a file are, the others go on
             return None
+    return header
+
+
+def _drop_damaged(data: pydicom.Dataset) -> None:
+    """Take out every value that cannot be decoded: a slice may do without it, and where it may not, that is said.
+
+    pydicom decodes a value when it is first asked for, which would be where nobody expects an error.
+    """
+    for tag in list(data.keys()):
+        try:
+            element = data[tag]
+            for item in element.value if element.VR == "SQ" else ():
+                _drop_damaged(item)
+        except Exception:
+            del data[tag]
 
 
 def group_series(files: list[Slice]) -> tuple[list[Series], list[str]]:
@@ -104,7 +116,7 @@ def group_series(files: list[Slice]) -> tuple[list[Series], list[str]]:
             left_out[f"{file.path}: is an enhanced multi-frame CT; convert it to one file a slice first"] = None
         if header.SOPClassUID != CT_STORAGE:
             continue
-        if "LOCALIZER" in header.get("ImageType", []):
+        if "LOCALIZER" in str(header.get("ImageType")):
             left_out[f"{file.path.parent}: a localiser is left out; nothing to do"] = None
             continue
         try:

@@ -6,7 +6,6 @@ Contours are read by pydicom (DICOM PS3.3, C.8.8.6), masks by highdicom (C.8.20)
 from __future__ import annotations
 
 import re
-import sqlite3
 import warnings
 
 import nibabel as nib
@@ -52,8 +51,10 @@ def read_label(file: Slice, volume: Volume, names: str = TUMOUR_NAMES) -> np.nda
             data = pydicom.dcmread(file.path)
             read = _read_struct if data.SOPClassUID == RT_STRUCT else _read_segmentation
             return read(file, data, volume, re.compile(names, re.IGNORECASE))
-    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError, EOFError, sqlite3.Error) as error:
-        # highdicom keeps a file's frames in SQLite, and asks there for attributes that a file may lack
+    except (ScanError, MemoryError):
+        raise
+    except Exception as error:
+        # pydicom and highdicom raise whatever a damaged value leads to, down to SQLite's errors
         raise ScanError(f"{file.path}: cannot be read as a label ({error}); export it again") from error
 
 
@@ -67,7 +68,7 @@ def region_names(file: Slice) -> list[str]:
 
 def _struct_series(header: pydicom.Dataset) -> set[str]:
     return {
-        series.SeriesInstanceUID
+        str(series.SeriesInstanceUID)
         for frame in header.get("ReferencedFrameOfReferenceSequence", [])
         for study in frame.get("RTReferencedStudySequence", [])
         for series in study.get("RTReferencedSeriesSequence", [])
@@ -76,7 +77,7 @@ def _struct_series(header: pydicom.Dataset) -> set[str]:
 
 
 def _segmentation_series(header: pydicom.Dataset) -> set[str]:
-    return {s.SeriesInstanceUID for s in header.get("ReferencedSeriesSequence", []) if "SeriesInstanceUID" in s}
+    return {str(s.SeriesInstanceUID) for s in header.get("ReferencedSeriesSequence", []) if "SeriesInstanceUID" in s}
 
 
 def _slice_of(file: Slice, heights: np.ndarray, count: int) -> int:
