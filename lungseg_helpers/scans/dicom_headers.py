@@ -10,6 +10,8 @@ import numpy as np
 import pydicom
 from tqdm import tqdm
 
+from .case import files_below
+
 # pydicom warns of every value that strays from the standard, when it is first looked at. Scanners and anonymisers
 # write many of them, a user can mend none, and what a volume needs is checked here and in dicom_series.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -20,6 +22,9 @@ ENHANCED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"
 
 NEEDED = ("SOPClassUID", "SeriesInstanceUID")
 """What each file has to say of itself: its kind, and its series."""
+
+TOLERANCE = np.array([1e-3] * 6 + [1e-4] * 2)
+"""By how much slices of one series may differ: cosines of rows and columns, and a pixel's height and width in mm."""
 
 LEAST_SLICES = 5
 """Fewer slices of one orientation are a localiser or a test image, not a scan."""
@@ -58,7 +63,7 @@ class Series:
 def read_headers(folder: Path) -> tuple[list[Slice], list[str]]:
     """Return every DICOM file below a folder, and a line for each that is called .dcm or is barred, and is not read."""
     files, lines = [], []
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    paths = [path for path in files_below(folder) if path.is_file()]
     for path in tqdm(paths, desc="reading headers", unit="file", leave=False):
         try:
             header = _header(path)
@@ -108,7 +113,9 @@ def group_series(files: list[Slice]) -> tuple[list[Series], list[str]]:
     Localisers (marked as such, or of too few slices) are left out with a line, as are CTs of
     the enhanced, multi-frame kind. Files of other kinds are no business of this function.
     """
-    groups: dict[tuple, list[Slice]] = {}  # by series, orientation, pixel size and slice size
+    # by series and slice size, one beside the other: orientation and pixel size, and the slices that share them
+    groups: dict[tuple, list[tuple[np.ndarray, list[Slice]]]] = {}
+    grouped: list[list[Slice]] = []
     left_out: dict[str, None] = {}
     for file in files:
         header = file.header
@@ -120,15 +127,21 @@ def group_series(files: list[Slice]) -> tuple[list[Series], list[str]]:
             left_out[f"{file.path.parent}: a localiser is left out; nothing to do"] = None
             continue
         try:
-            plane = np.round(np.array(header.ImageOrientationPatient, float), 3) + 0.0
-            key = (header.SeriesInstanceUID, *plane, *map(float, header.PixelSpacing), header.Rows, header.Columns)
-            if len(plane) != 6 or not np.isfinite(file.position).all() or len(file.position) != 3:
+            alike = groups.setdefault((header.SeriesInstanceUID, int(header.Rows), int(header.Columns)), [])
+            plane = np.array([*header.ImageOrientationPatient, *header.PixelSpacing], float)
+            if len(plane) != len(TOLERANCE) or not np.isfinite([*plane, *file.position]).all():
+                raise ValueError
+            if len(file.position) != 3 or plane[6:].min() <= 0:
                 raise ValueError
         except (AttributeError, TypeError, ValueError):
             left_out[f"{file.path}: does not say where its slice lies; export the series again"] = None
             continue
-        groups.setdefault(key, []).append(file)
-    series = [Series(tuple(group)) for group in groups.values()]
+        slices = next((slices for other, slices in alike if (np.abs(plane - other) <= TOLERANCE).all()), None)
+        if slices is None:
+            alike.append((plane, slices := []))
+            grouped.append(slices)
+        slices.append(file)
+    series = [Series(tuple(slices)) for slices in grouped]
     for few in series:
         if len(few.slices) < LEAST_SLICES:
             left_out[f"{few.name}: {len(few.slices)} slices of one orientation are no scan; left out"] = None

@@ -68,7 +68,7 @@ def _segmentation(mask: np.ndarray, slices: list[Slice], series: Series) -> Segm
 
 def _header(file: Slice) -> pydicom.Dataset:
     """Return a slice's header with empty values for what the standard wants to be there and anonymisers remove."""
-    header = pydicom.dcmread(file.path, stop_before_pixels=True)
+    header = pydicom.dcmread(file.path, stop_before_pixels=True, force=True)  # as it was read before
     for name in MAY_BE_EMPTY:
         if name not in header:
             setattr(header, name, "")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicoms import only_series, slice_file, write_segmentation, write_series, write_struct
+from dicoms import ORIGIN, circle, item, only_series, slice_file, write_segmentation, write_series, write_struct
 from pydicom.dataset import FileDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from toy import SHAPE, toy_volume
@@ -179,3 +179,82 @@ def test_damaged_contours_are_no_empty_label(tmp_path: Path, sequence: bytes) ->
     (label,) = labels_of(series, files)
     with pytest.raises(ScanError, match=r"rt\.dcm: cannot be read as a label"):
         read_label(label, read_series(series))
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("ImageOrientationPatient", [1, 0, 0, 0, 0.9994996, 0.031630], [1, 0, 0, 0, 0.9995004, 0.031605]),
+        ("PixelSpacing", ["4.000000", "4.0"], ["4.000001", "4.0"]),
+    ],
+)
+def test_rounding_does_not_split_a_series(tmp_path: Path, name: str, one: list, other: list) -> None:
+    write_series(tmp_path, change=lambda data, k: setattr(data, name, one if k < 20 else other))
+    assert len(only_series(tmp_path).slices) == 40
+
+
+@pytest.mark.parametrize("spacing", [[0, 0], [4, -4]])
+def test_pixels_without_a_size_are_named(tmp_path: Path, spacing: list) -> None:
+    write_series(tmp_path, change=lambda data, k: setattr(data, "PixelSpacing", spacing))
+    series, lines = group_series(read_headers(tmp_path)[0])
+    assert series == [] and len(lines) == 40 and "does not say where its slice lies" in lines[0]
+
+
+def test_a_missing_slice_is_named_where_the_numbers_are_none(tmp_path: Path) -> None:
+    write_series(tmp_path)
+    slice_file(tmp_path, 18).unlink()
+    for path in tmp_path.iterdir():
+        change_bytes(path, b"\x20\x00\x13\x00IS\x02\x00", b"\x20\x00\x13\x00LO\x02\x00")
+        change_bytes(path, pydicom.dcmread(path).InstanceNumber.ljust(2).encode(), b"ab")
+    with pytest.raises(ScanError, match=r"lacks 1 slice\(s\) between"):
+        read_series(only_series(tmp_path))
+
+
+def test_files_without_a_preamble_are_read_and_answered(tmp_path: Path) -> None:
+    hu, truth = toy_volume()
+    uid = write_series(tmp_path, hu)
+    write_struct(tmp_path / "rt.dcm", uid, ["GTV"])
+    for path in tmp_path.iterdir():
+        data = pydicom.dcmread(path)
+        with path.open("wb") as file:
+            bare = pydicom.Dataset({element.tag: element for element in data})
+            pydicom.dcmwrite(file, bare, implicit_vr=True, little_endian=True, enforce_file_format=False)
+    files, _ = read_headers(tmp_path)
+    (series,), _ = group_series(files)
+    volume = read_series(series)
+    (label,) = labels_of(series, files)
+    assert read_label(label, volume).any()
+    np.testing.assert_array_equal(
+        read_back(save_segmentation(truth, volume.affine, series, tmp_path / "seg.dcm"), volume), truth
+    )
+
+
+CENTRE = (ORIGIN[0] + 26 * 4, ORIGIN[1] + 50 * 4)
+
+
+def contour(x_mm: float, radius: float, kind: str = "CLOSED_PLANAR") -> pydicom.Dataset:
+    points = circle((CENTRE[0] + x_mm, CENTRE[1]), radius, ORIGIN[2] + 6 * 20)
+    return item(ContourGeometricType=kind, NumberOfContourPoints=90, ContourData=points)
+
+
+@pytest.mark.parametrize(
+    ("contours", "area"),
+    [
+        ([contour(0, 17.2)], 17.2**2),
+        ([contour(0, 17.2), contour(0, 17.2)], 17.2**2),
+        ([contour(0, 6), contour(0, 17.2)], 17.2**2 - 6**2),
+        ([contour(0, 17.2), contour(0, 13.2), contour(0, 6)], 17.2**2 - 13.2**2 + 6**2),
+        ([contour(0, 17.2), contour(60, 12)], 17.2**2 + 12**2),
+        ([contour(-8, 17.2), contour(8, 17.2)], 1459 / np.pi),  # two circles that overlap: by the lens formula
+        ([contour(0, 17.2, "CLOSEDPLANAR_XOR"), contour(0, 6, "CLOSEDPLANAR_XOR")], 17.2**2 - 6**2),
+        ([contour(0, 17.2), item(ContourGeometricType="CLOSED_PLANAR", ContourData=None)], 17.2**2),
+        ([contour(0, 17.2), item(ContourGeometricType="POINT", ContourData=[0.0, 0.0, 0.0])], 17.2**2),
+    ],
+)
+def test_contours_of_one_region(tmp_path: Path, toy_series: tuple[str, Volume], contours: list, area: float) -> None:
+    uid, volume = toy_series
+    write_struct(tmp_path / "rt.dcm", uid, ["GTV"])
+    data = pydicom.dcmread(tmp_path / "rt.dcm")
+    data.ROIContourSequence[0].ContourSequence = contours
+    data.save_as(tmp_path / "rt.dcm")
+    assert read_back(tmp_path / "rt.dcm", volume).sum() * 16 == pytest.approx(np.pi * area, rel=0.1)
