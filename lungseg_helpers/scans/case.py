@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+MASK, PROBABILITY, COMPONENTS = "_pred", "_probability", "_components"
+"""What the names of a predicted mask, of its probabilities and of its components' table add to the scan's."""
+
 
 @dataclass(frozen=True)
 class Case:

@@ -20,6 +20,9 @@ CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 ENHANCED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"
 
+MANUFACTURER = "lungseg course"
+"""Who the masks that this course predicts and writes say they are by."""
+
 NEEDED = ("SOPClassUID", "SeriesInstanceUID")
 """What each file has to say of itself: its kind, and its series."""
 
