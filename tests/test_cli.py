@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from dicoms import write_series
+from toy import toy_volume
 
 from lungseg_helpers import cli
 from lungseg_helpers.recipes import get_recipe
@@ -97,6 +99,15 @@ def test_one_bad_scan_is_named_the_others_are_done_and_the_status_says_so(toy_ca
     lines = [line for line in done.stderr.splitlines() if line.startswith("lungseg: ")]
     assert len(lines) == 2 and "bad.nii.gz" in lines[0] and "gone.nii.gz" in lines[1]
     assert "Traceback" not in done.stderr
+
+
+def test_a_localiser_beside_the_scan_is_told_and_is_no_failure(weights, tmp_path):
+    hu = toy_volume()[0]
+    write_series(tmp_path / "in", hu)
+    write_series(tmp_path / "in" / "scout", hu[..., :1], number=1,
+                 change=lambda data, k: setattr(data, "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]))  # fmt: skip
+    done = lungseg("predict", tmp_path / "in", "--weights", weights, "--out", tmp_path / "out")
+    assert done.returncode == 0 and "a localiser is left out" in done.stderr, done.stderr
 
 
 def test_prepare_names_bad_cases(toy_case, tmp_path):
@@ -266,7 +277,7 @@ def test_a_scan_without_lungs_is_taken_whole_if_asked(toy_case, weights, tmp_pat
     nib.save(label.slicer[18:34, 40:60, 14:26], case.label)
     words = ["predict", case.image, "--weights", weights, "--out", tmp_path / "out"]
     done = lungseg(*words)
-    assert done.returncode == 1 and "--whole" in done.stderr and not (tmp_path / "out").exists()
+    assert done.returncode == 1 and "--whole" in done.stderr and not any((tmp_path / "out").iterdir())
     done = lungseg(*words, "--whole")
     assert done.returncode == 0, done.stderr
     assert "taken whole" in done.stderr and nib.load(tmp_path / "out" / "a_pred.nii.gz").shape == (16, 20, 12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -119,7 +120,7 @@ def chosen_recipe(name: RecipeName | None, profile: Profile | None, faithful: bo
     return get_recipe(name and name.value, profile and profile.value, faithful)
 
 
-def tell(lines: list[str]) -> None:
+def tell(lines: Iterable[str]) -> None:
     """Print lines to stderr, under the program's name."""
     for line in lines:
         print(f"lungseg: {line}", file=sys.stderr)

@@ -61,9 +61,7 @@ def train(
         Path | None,
         typer.Option(help="Weights that label the unlabelled scans, in place of the mean teacher: self-training."),
     ] = None,
-    faithful: Annotated[
-        bool, typer.Option("--faithful", help="A reference project's recipe with its mistakes.")
-    ] = False,
+    faithful: Annotated[bool, typer.Option("--faithful", help="A reference project's recipe with mistakes.")] = False,
 ) -> None:
     """Train a network and write its weights. An interrupted run goes on from its last epoch."""
     from dataclasses import replace
@@ -155,19 +153,20 @@ def predict(
     from ..training.devices import pick_device
     from ..training.weights import load_weights
 
-    # on a cluster each worker has to say what it has
-    chosen = pick_device(device.value) if cluster is None else device.value
+    chosen = pick_device(device.value) if cluster is None else device.value  # there each worker says what it has
     network, recipe, _ = load_weights(weights or SHIPPED_WEIGHTS)
     if whole:
         tell([f"scans are taken whole; the weights are of crop {recipe.crop!r}, so more may be falsely found"])
         recipe = replace(recipe, crop="none")
-    cases, problems = scans_of(scans, keep_ids)
-    folder, options = out or outputs_dir() / "predictions", {"flips": flips, "probability": probabilities}
+    cases, left_out = scans_of(scans, keep_ids)
+    tell(left_out)
+    problems, options = [], {"flips": flips, "probability": probabilities}
     with on_cluster(cluster):
-        for _, result in predict_cases(network, recipe, cases, folder, chosen, **options):
+        for _, result in predict_cases(network, recipe, cases, out or outputs_dir() / "predictions", chosen, **options):
             if isinstance(result, Exception):
                 problems.append(str(result))
             else:
+                tell(result.notes)
                 print(*result.files, sep="\n")
     finish(problems)
 

@@ -11,19 +11,18 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import LungsegError, ScanError, SourceError, attempt
 from ..parallel import side_by_side
-from ..prediction import COMPONENTS, MASK, PROBABILITY
 from ..recipe import Recipe
-from ..scans.case import Case, case_id
+from ..scans.case import COMPONENTS, MASK, PROBABILITY, Case, case_id
 from ..scans.scan import Scan
-from ..sources.datasets import find_cases
-from ..sources.finding import NIFTI_ENDINGS, Found, find_scan, find_scans
+from ..sources.datasets import find_cases, is_decathlon, nifti_files
+from ..sources.finding import NIFTI_ENDINGS, Found, find_scan, find_scans, is_result
 from ..training.devices import pick_device
 from ..unet import UNet
 from ..writing import write_nifti
@@ -33,12 +32,16 @@ from .inference import Prediction, predict_case
 
 @dataclass(frozen=True)
 class Written:
-    """The files of one prediction: ``mask`` and ``components``, and where they were asked for or belong to it, more."""
+    """The files of one prediction: ``mask`` and ``components``, and where they were asked for or belong to it, more.
+
+    ``notes`` are what was done or assumed when a scan of another format than NIfTI was read.
+    """
 
     mask: Path
     components: Path
     probability: Path | None = None
     segmentation: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def files(self) -> list[Path]:
@@ -61,11 +64,14 @@ def scans_of(paths: Sequence[str | Path], keep_ids: bool = False) -> tuple[list[
         if not path.is_dir():
             scans.append(Case(case_id(path), path) if path.name.lower().endswith(NIFTI_ENDINGS) else find_scan(path))
             continue
-        # NIfTI files right in the folder keep their whole names
-        nifti = _nifti_cases(path)
-        others, left_out = ([], []) if (path / "imagesTr").is_dir() else find_scans(path, keep_ids=keep_ids)
+        nifti, others, left_out = _nifti_cases(path), [], []
+        if not is_decathlon(path):
+            others, left_out = find_scans(path, keep_ids=keep_ids)
+            # NIfTI files right in the folder keep their whole names; those that are labels of others are no scans
+            scans_there = {scan.source for scan in others}
+            nifti = [case for case in nifti if case.image in scans_there]
         listed = {case.image for case in nifti}
-        below = [_as_case(scan) for scan in others if scan.source not in listed and not _is_result(scan.source)]
+        below = [_as_case(scan) for scan in others if scan.source not in listed]
         if not nifti and not below:
             raise SourceError("; ".join([f"{path}: holds no scan; give NIfTI, NRRD, MHA or a DICOM series", *left_out]))
         scans += [*nifti, *below]
@@ -93,7 +99,10 @@ def predict_cases(
     ``device`` may be ``"auto"``. ``flips`` as in :func:`~lungseg_helpers.prediction.inference.predict_stack`;
     with ``probability`` the probabilities are written too. Inside
     :func:`~lungseg_helpers.parallel.on_cluster` the scans are segmented side by side, by the cluster's workers.
+    Raises :class:`OSError` where the folder cannot be made.
     """
+    # made here, so that a folder that cannot be is said once, and before anything is segmented
+    Path(folder).mkdir(parents=True, exist_ok=True)
     options = (network, recipe, Path(folder), device, progress, flips, probability)
     jobs = [(scan.id, _predict_one, scan, *options) for scan in scans]
     results = side_by_side(attempt, jobs, 1, "predicting" if progress else "", "scan")
@@ -110,9 +119,9 @@ def _predict_one(
     flips: bool,
     probability: bool,
 ) -> Written:
-    with _as_nifti(scan) as case:
+    with _as_nifti(scan) as (case, notes):
         prediction = predict_case(network, recipe, case, pick_device(device), progress, flips, probability)
-    return _write(prediction, scan, folder)
+    return replace(_write(prediction, scan, folder), notes=tuple(notes))
 
 
 def _as_case(scan: Found) -> Case | Found:
@@ -120,16 +129,11 @@ def _as_case(scan: Found) -> Case | Found:
     return Case(scan.id, scan.source) if scan.source.name.lower().endswith(NIFTI_ENDINGS) else scan
 
 
-def _is_result(path: Path) -> bool:
-    """Say whether an earlier run has written this beside the scans."""
-    return case_id(path).endswith((MASK, PROBABILITY))
-
-
 def _nifti_cases(folder: Path) -> list[Case]:
     try:
-        return [case for case in find_cases(folder) if not _is_result(case.image)]
+        return [case for case in find_cases(folder) if not is_result(case.image)]
     except SourceError:
-        if (folder / "imagesTr").is_dir() or any(path.name.endswith(NIFTI_ENDINGS) for path in folder.iterdir()):
+        if is_decathlon(folder) or nifti_files(folder):
             raise
         return []
 
@@ -139,17 +143,17 @@ def _source(scan: Case | Found) -> Path:
 
 
 @contextlib.contextmanager
-def _as_nifti(scan: Case | Found) -> Iterator[Case]:
-    """A scan of another format as a NIfTI file, so that it is checked as any other is; gone afterwards."""
+def _as_nifti(scan: Case | Found) -> Iterator[tuple[Case, list[str]]]:
+    """A scan of another format as a NIfTI file, checked as any other is and gone afterwards; and its notes."""
     if isinstance(scan, Case):
-        yield scan
+        yield scan, []
         return
     with tempfile.TemporaryDirectory(prefix="lungseg-") as temporary:
         case = Case(scan.id, Path(temporary) / f"{scan.id}.nii.gz")
-        (voxels, affine), _, _ = scan.read(False)
+        (voxels, affine), _, notes = scan.read(False)
         write_nifti(case.image, voxels, affine)
         try:
-            yield case
+            yield case, notes
         except ScanError as error:
             # the user's own file is meant, not the one that was written from it
             raise ScanError(str(error).replace(str(case.image), str(scan.source))) from error

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+MASK, PROBABILITY, COMPONENTS = "_pred", "_probability", "_components"
+"""What the names of a predicted mask, of its probabilities and of its components' table add to the scan's."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -31,3 +34,12 @@ def case_id(path: str | Path) -> str:
         if name.lower().endswith(ending):
             name = name[: -len(ending)]
     return name
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return what lies below a folder and is no folder, sorted, without what is hidden or in hidden folders.
+
+    There lie second copies: those of version control, of notebooks' checkpoints, of waste bins.
+    """
+    paths = (path for path in folder.rglob("*") if not path.is_dir())
+    return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))

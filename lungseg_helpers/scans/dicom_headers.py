@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
 from tqdm import tqdm
+
+from .case import files_below
 
 # pydicom warns of every value that strays from the standard, when it is first looked at. Scanners and anonymisers
 # write many of them, a user can mend none, and what a volume needs is checked here and in dicom_series.
@@ -19,6 +19,15 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 ENHANCED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"
+
+MANUFACTURER = "lungseg course"
+"""Who the masks that this course predicts and writes say they are by."""
+
+NEEDED = ("SOPClassUID", "SeriesInstanceUID")
+"""What each file has to say of itself: its kind, and its series."""
+
+TOLERANCE = np.array([1e-3] * 6 + [1e-4] * 2)
+"""By how much slices of one series may differ: cosines of rows and columns, and a pixel's height and width in mm."""
 
 LEAST_SLICES = 5
 """Fewer slices of one orientation are a localiser or a test image, not a scan."""
@@ -57,15 +66,15 @@ class Series:
 def read_headers(folder: Path) -> tuple[list[Slice], list[str]]:
     """Return every DICOM file below a folder, and a line for each that is called .dcm or is barred, and is not read."""
     files, lines = [], []
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    paths = [path for path in files_below(folder) if path.is_file()]
     for path in tqdm(paths, desc="reading headers", unit="file", leave=False):
-        header = None
         try:
             header = _header(path)
         except OSError as error:
             lines.append(f"{path}: cannot be read ({error.strerror or error}); check the disk and its permissions")
             continue
-        if header is not None and "SOPClassUID" in header and "SeriesInstanceUID" in header:
+        # a damaged name of a kind or a series may be read as several, or as something that is no name
+        if header is not None and all(isinstance(header.get(name), str) for name in NEEDED):
             files.append(Slice(path, header))
         elif path.suffix.lower() == ".dcm":
             lines.append(f"{path}: is no DICOM file, or a damaged one, and is left out; copy it again")
@@ -76,18 +85,29 @@ def _header(path: Path) -> pydicom.Dataset | None:
     # A file that is no DICOM is passed over, so there is nothing to warn of.
     with warnings.catch_warnings(action="ignore"):
         try:
-            return pydicom.dcmread(path, stop_before_pixels=True, force=path.suffix.lower() == ".dcm")
-        except (
-            InvalidDicomError,
-            NotImplementedError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            KeyError,
-            EOFError,
-            struct.error,
-        ):
+            header = pydicom.dcmread(path, stop_before_pixels=True, force=path.suffix.lower() == ".dcm")
+            _drop_damaged(header)
+        except OSError as error:
+            if error.errno:
+                raise
+            return None  # pydicom says so of a file that ends too early
+        except Exception:  # whatever the bytes of a file are, the others go on
             return None
+    return header
+
+
+def _drop_damaged(data: pydicom.Dataset) -> None:
+    """Take out every value that cannot be decoded: a slice may do without it, and where it may not, that is said.
+
+    pydicom decodes a value when it is first asked for, which would be where nobody expects an error.
+    """
+    for tag in list(data.keys()):
+        try:
+            element = data[tag]
+            for item in element.value if element.VR == "SQ" else ():
+                _drop_damaged(item)
+        except Exception:
+            del data[tag]
 
 
 def group_series(files: list[Slice]) -> tuple[list[Series], list[str]]:
@@ -96,7 +116,9 @@ def group_series(files: list[Slice]) -> tuple[list[Series], list[str]]:
     Localisers (marked as such, or of too few slices) are left out with a line, as are CTs of
     the enhanced, multi-frame kind. Files of other kinds are no business of this function.
     """
-    groups: dict[tuple, list[Slice]] = {}  # by series, orientation, pixel size and slice size
+    # by series and slice size, one beside the other: orientation and pixel size, and the slices that share them
+    groups: dict[tuple, list[tuple[np.ndarray, list[Slice]]]] = {}
+    grouped: list[list[Slice]] = []
     left_out: dict[str, None] = {}
     for file in files:
         header = file.header
@@ -104,19 +126,25 @@ def group_series(files: list[Slice]) -> tuple[list[Series], list[str]]:
             left_out[f"{file.path}: is an enhanced multi-frame CT; convert it to one file a slice first"] = None
         if header.SOPClassUID != CT_STORAGE:
             continue
-        if "LOCALIZER" in header.get("ImageType", []):
+        if "LOCALIZER" in str(header.get("ImageType")):
             left_out[f"{file.path.parent}: a localiser is left out; nothing to do"] = None
             continue
         try:
-            plane = np.round(np.array(header.ImageOrientationPatient, float), 3) + 0.0
-            key = (header.SeriesInstanceUID, *plane, *map(float, header.PixelSpacing), header.Rows, header.Columns)
-            if len(plane) != 6 or not np.isfinite(file.position).all() or len(file.position) != 3:
+            alike = groups.setdefault((header.SeriesInstanceUID, int(header.Rows), int(header.Columns)), [])
+            plane = np.array([*header.ImageOrientationPatient, *header.PixelSpacing], float)
+            if len(plane) != len(TOLERANCE) or not np.isfinite([*plane, *file.position]).all():
+                raise ValueError
+            if len(file.position) != 3 or plane[6:].min() <= 0:
                 raise ValueError
         except (AttributeError, TypeError, ValueError):
             left_out[f"{file.path}: does not say where its slice lies; export the series again"] = None
             continue
-        groups.setdefault(key, []).append(file)
-    series = [Series(tuple(group)) for group in groups.values()]
+        slices = next((slices for other, slices in alike if (np.abs(plane - other) <= TOLERANCE).all()), None)
+        if slices is None:
+            alike.append((plane, slices := []))
+            grouped.append(slices)
+        slices.append(file)
+    series = [Series(tuple(slices)) for slices in grouped]
     for few in series:
         if len(few.slices) < LEAST_SLICES:
             left_out[f"{few.name}: {len(few.slices)} slices of one orientation are no scan; left out"] = None

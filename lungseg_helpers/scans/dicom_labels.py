@@ -6,8 +6,8 @@ Contours are read by pydicom (DICOM PS3.3, C.8.8.6), masks by highdicom (C.8.20)
 from __future__ import annotations
 
 import re
-import sqlite3
 import warnings
+from collections.abc import Sequence
 
 import nibabel as nib
 import numpy as np
@@ -20,6 +20,9 @@ from .masks import fill_polygon
 
 RT_STRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+
+PLANAR, PLANAR_XOR = "CLOSED_PLANAR", "CLOSEDPLANAR_XOR"
+"""The kinds of contour that enclose something."""
 
 TUMOUR_NAMES = r"gtv|tumou?r|neoplasm|nodule|lesion|cancer|carcinoma"
 """Names of regions that are a tumour, unless the user gives a pattern; GTV is the gross tumour volume."""
@@ -49,11 +52,13 @@ def read_label(file: Slice, volume: Volume, names: str = TUMOUR_NAMES) -> np.nda
     try:
         # What is wrong is raised; highdicom's warnings are of values that nothing here depends on.
         with warnings.catch_warnings(action="ignore"):
-            data = pydicom.dcmread(file.path)
+            data = pydicom.dcmread(file.path, force=True)  # as its header was read
             read = _read_struct if data.SOPClassUID == RT_STRUCT else _read_segmentation
             return read(file, data, volume, re.compile(names, re.IGNORECASE))
-    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError, EOFError, sqlite3.Error) as error:
-        # highdicom keeps a file's frames in SQLite, and asks there for attributes that a file may lack
+    except (ScanError, MemoryError):
+        raise
+    except Exception as error:
+        # pydicom and highdicom raise whatever a damaged value leads to, down to SQLite's errors
         raise ScanError(f"{file.path}: cannot be read as a label ({error}); export it again") from error
 
 
@@ -67,7 +72,7 @@ def region_names(file: Slice) -> list[str]:
 
 def _struct_series(header: pydicom.Dataset) -> set[str]:
     return {
-        series.SeriesInstanceUID
+        str(series.SeriesInstanceUID)
         for frame in header.get("ReferencedFrameOfReferenceSequence", [])
         for study in frame.get("RTReferencedStudySequence", [])
         for series in study.get("RTReferencedSeriesSequence", [])
@@ -76,7 +81,7 @@ def _struct_series(header: pydicom.Dataset) -> set[str]:
 
 
 def _segmentation_series(header: pydicom.Dataset) -> set[str]:
-    return {s.SeriesInstanceUID for s in header.get("ReferencedSeriesSequence", []) if "SeriesInstanceUID" in s}
+    return {str(s.SeriesInstanceUID) for s in header.get("ReferencedSeriesSequence", []) if "SeriesInstanceUID" in s}
 
 
 def _slice_of(file: Slice, heights: np.ndarray, count: int) -> int:
@@ -94,18 +99,42 @@ def _read_struct(file: Slice, data: pydicom.Dataset, volume: Volume, names: re.P
     to_voxels = np.linalg.solve(volume.affine, LPS_TO_RAS)
     mask = np.zeros(volume.voxels.shape, bool)
     for roi in data.get("ROIContourSequence", []):
-        if roi.ReferencedROINumber not in wanted:
-            continue
-        inside = np.zeros(volume.voxels.shape, bool)
-        for contour in roi.get("ContourSequence", []):
-            if contour.ContourGeometricType != "CLOSED_PLANAR":
-                continue
-            points = nib.affines.apply_affine(to_voxels, np.array(contour.ContourData, float).reshape(-1, 3))
-            k = _slice_of(file, points[:, 2], mask.shape[2])
-            # A contour within another one of its region is a hole.
-            inside[..., k] ^= fill_polygon(points[:, :2], mask.shape[:2])
-        mask |= inside
+        if roi.ReferencedROINumber in wanted:
+            mask |= _inside(file, roi.get("ContourSequence", []), to_voxels, mask.shape)
     return mask.astype(np.uint8)
+
+
+def _inside(
+    file: Slice, contours: Sequence[pydicom.Dataset], to_voxels: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return what a region's closed contours enclose, (x, y, z); one that is there twice counts once.
+
+    A contour inside another one of its region is a hole, one that overlaps another is a part of the region.
+    Contours that say they are combined by exclusive or are (DICOM PS3.3, C.8.8.6.3).
+    """
+    outlines: dict[tuple[float, ...], str] = {}
+    for contour in contours:
+        numbers = contour.get("ContourData") or ()
+        # fewer than three points enclose nothing
+        if contour.ContourGeometricType in (PLANAR, PLANAR_XOR) and len(numbers) >= 9:
+            outlines[tuple(map(float, numbers))] = contour.ContourGeometricType
+    placed = []
+    for numbers, kind in outlines.items():
+        points = nib.affines.apply_affine(to_voxels, np.reshape(numbers, (-1, 3)))
+        placed.append((points[:, :2], _slice_of(file, points[:, 2], shape[2]), kind))
+    inside = np.zeros(shape, bool)
+    # the largest first, so that what lies inside another comes after it
+    for points, k, kind in sorted(placed, key=lambda each: -_area(each[0])):
+        pixels, before = fill_polygon(points, shape[:2]), inside[..., k]
+        within = not (pixels & ~before).any()
+        inside[..., k] = before ^ pixels if kind == PLANAR_XOR or within else before | pixels
+    return inside
+
+
+def _area(points: np.ndarray) -> float:
+    """Return what an outline (n, 2) encloses, by the shoelace formula."""
+    x, y = points.T
+    return abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2
 
 
 def _segment_name(segment: pydicom.Dataset) -> str:

@@ -18,7 +18,7 @@ from pydicom.sr.codedict import codes
 
 from ..errors import ScanError
 from ..writing import written_whole
-from .dicom_headers import Series, Slice
+from .dicom_headers import MANUFACTURER, Series, Slice
 from .dicom_series import LPS_TO_RAS
 
 POSITION_MM = 0.5
@@ -58,7 +58,7 @@ def _segmentation(mask: np.ndarray, slices: list[Slice], series: Series) -> Segm
         series_number=int(series.header.get("SeriesNumber") or 0) + 1000,
         sop_instance_uid=highdicom.UID(),
         instance_number=1,
-        manufacturer="lungseg course",
+        manufacturer=MANUFACTURER,
         manufacturer_model_name="U-Net, for teaching, not for clinical use",
         software_versions=version("lungseg-helpers"),
         device_serial_number="0",
@@ -68,7 +68,7 @@ def _segmentation(mask: np.ndarray, slices: list[Slice], series: Series) -> Segm
 
 def _header(file: Slice) -> pydicom.Dataset:
     """Return a slice's header with empty values for what the standard wants to be there and anonymisers remove."""
-    header = pydicom.dcmread(file.path, stop_before_pixels=True)
+    header = pydicom.dcmread(file.path, stop_before_pixels=True, force=True)  # as it was read before
     for name in MAY_BE_EMPTY:
         if name not in header:
             setattr(header, name, "")

@@ -92,11 +92,19 @@ def _require_even_steps(series: Series, slices: list[Slice], heights: np.ndarray
     if abs(missing - round(missing)) > STEP_TOLERANCE or missing < 0.5:
         span = f"{steps.min():.3g} to {steps.max():.3g} mm"
         raise ScanError(f"{series.name}: its slices are {span} apart, unevenly {between}; export the series again")
-    numbers = sorted(int(file.header.get("InstanceNumber") or 0) for file in (below, above))
+    numbers = sorted(_instance_number(file) for file in (below, above))
     gone = ", ".join(map(str, range(numbers[0] + 1, numbers[1])))
     what = f"slice {gone}" if gone and len(gone) < 40 else f"{round(missing)} slice(s)"
     at = f"{heights[uneven[0]] + step:.1f} mm"
     raise ScanError(f"{series.name}: lacks {what} {between}, at {at} along its axis; copy the series again")
+
+
+def _instance_number(file: Slice) -> int:
+    """Return a slice's number in its series, 0 where it has none that is a number."""
+    try:
+        return int(file.header.get("InstanceNumber") or 0)
+    except (TypeError, ValueError):
+        return 0
 
 
 def _read_pixels(series: Series, paths: list[Path]) -> tuple[np.ndarray, list[str]]:

@@ -71,7 +71,7 @@ def find_cases(root: str | Path) -> list[Case]:
         raise SourceError(f"{root}: is a file; give the folder that holds it")
     if not root.is_dir():
         raise SourceError(f"{root}: no such folder; give a folder that holds .nii.gz scans")
-    if (root / "imagesTr").is_dir() or (root / "imagesTs").is_dir():
+    if is_decathlon(root):
         images = [*nifti_files(root / "imagesTr"), *nifti_files(root / "imagesTs")]
         labels = {case_id(path): path for path in nifti_files(root / "labelsTr")}
     else:
@@ -88,6 +88,11 @@ def find_cases(root: str | Path) -> list[Case]:
     return [replace(cases[id_], patient=patients.get(id_, id_)) for id_ in sorted(cases)]
 
 
+def is_decathlon(folder: Path) -> bool:
+    """Say whether a folder names its scans by where they lie, and not by what they are called."""
+    return (folder / "imagesTr").is_dir() or bool(nifti_files(folder / "imagesTs"))
+
+
 def nifti_files(folder: Path) -> list[Path]:
     """Return the NIfTI files of a folder, sorted, without hidden ones; none where there is no such folder.
 
@@ -99,4 +104,5 @@ def nifti_files(folder: Path) -> list[Path]:
         paths = sorted(folder.iterdir())
     except PermissionError as error:
         raise SourceError(f"{folder}: this user may not list the folder; change its permissions") from error
-    return [p for p in paths if p.name.lower().endswith((".nii", ".nii.gz")) and not p.name.startswith(".")]
+    named = [p for p in paths if p.name.lower().endswith((".nii", ".nii.gz")) and not p.name.startswith(".")]
+    return [p for p in named if not p.is_dir()]

@@ -12,14 +12,14 @@ from typing import NoReturn
 import numpy as np
 
 from ..errors import ScanError
-from ..scans.case import case_id
-from ..scans.dicom_headers import Series, Slice, group_series, read_headers
+from ..scans.case import MASK, PROBABILITY, case_id, files_below
+from ..scans.dicom_headers import MANUFACTURER, Series, Slice, group_series, read_headers
 from ..scans.dicom_labels import RT_STRUCT, SEGMENTATION, TUMOUR_NAMES, labels_of, read_label, region_names
 from ..scans.dicom_series import read_series
 from ..scans.itk import read_itk
 from ..scans.nifti_bytes import reject
 from ..scans.scan import read_scan
-from .datasets import find_cases, nifti_files
+from .datasets import find_cases, is_decathlon, nifti_files
 
 ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 NIFTI_ENDINGS = (".nii", ".nii.gz")
@@ -62,6 +62,7 @@ def find_scans(
     A DICOM scan is called after its PatientID and its series' number. The PatientID stands there, and as the
     patient, as its :func:`pseudonym`; with ``keep_ids`` as it is. ``patients`` is a regular expression whose
     first group, looked for in a scan's path below ``folder``, is the patient of a scan without PatientID.
+    What ``lungseg predict`` has written there is neither scan nor label.
     """
     lines: list[str] = []
     scans = _unique([*_find_dicom(folder, regions, keep_ids, lines), *_find_files(folder, lines)])
@@ -99,8 +100,12 @@ def _find_dicom(folder: Path, regions: str, keep_ids: bool, lines: list[str]) ->
     lines += unread + left_out
     used: set[Path] = set()
     for one in series:
-        beside = labels_of(one, files)
-        used |= {file.path for file in beside}
+        every = labels_of(one, files)
+        used |= {file.path for file in every}
+        beside = [file for file in every if file.header.get("Manufacturer") != MANUFACTURER]
+        for file in every:
+            if file not in beside:
+                lines.append(f"{file.path}: is what 'lungseg predict' found, no label, and is left out; nothing to do")
         folder_of = one.slices[0].path.parent
         patient = str(one.header.get("PatientID") or "").strip()
         patient = patient if keep_ids or not patient else pseudonym(patient)
@@ -133,7 +138,7 @@ def _find_files(folder: Path, lines: list[str]) -> Iterator[Found]:
 
     A label that is of no image, and a second one of an image, are left out with a line.
     """
-    if (folder / "imagesTr").is_dir():
+    if is_decathlon(folder):
         cases = find_cases(folder)
         used = {case.label for case in cases}
         for path in nifti_files(folder / "labelsTr"):
@@ -148,8 +153,8 @@ def _find_files(folder: Path, lines: list[str]) -> Iterator[Found]:
     images: dict[Path, Path] = {}
     labels: dict[Path, Path] = {}
     lone: dict[Path, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.name.startswith(".") or not path.name.lower().endswith((*ITK_ENDINGS, *NIFTI_ENDINGS)):
+    for path in files_below(folder):
+        if not path.name.lower().endswith((*ITK_ENDINGS, *NIFTI_ENDINGS)) or is_result(path):
             continue
         stem = path.parent / _stem(path)
         if LONE_LABEL.match(stem.name):
@@ -216,12 +221,17 @@ def _read_label_file(path: Path) -> Image:
     return whole, affine
 
 
+def is_result(path: Path) -> bool:
+    """Say whether ``lungseg predict`` has written a file, by its name."""
+    return _stem(path).endswith((MASK, PROBABILITY))
+
+
 def _stem(path: Path) -> str:
     return case_id(path) if path.name.lower().endswith(NIFTI_ENDINGS) else path.stem
 
 
 def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._-") or "case"
+    return re.sub(r"[^\w.-]+", "_", name).strip("._-") or "case"
 
 
 def _unique(scans: list[Found]) -> list[Found]:

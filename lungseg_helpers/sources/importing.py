@@ -53,7 +53,7 @@ def import_folder(
     case. Raises :class:`SourceError` where the folder holds no scan that can be used, or ``out`` is there and
     not empty.
     """
-    folder, out = Path(folder), Path(out)
+    folder, out = Path(folder), Path(out).resolve()
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder; give one that holds scans")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -65,15 +65,17 @@ def import_folder(
     if not scans:
         raise SourceError("; ".join([f"{folder}: holds no scan that can be read", *notes]))
     out.parent.mkdir(parents=True, exist_ok=True)
-    # The folder appears whole or not at all.
+    # A new folder appears whole or not at all.
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         made = Path(temporary) / out.name
         cases, problems = _write_all(scans, made, labels, notes)
         if cases:
             _describe(made, cases)
-            if out.exists():
-                out.rmdir()
-            os.replace(made, out)
+            if out.exists():  # empty; it stays, because somebody may stand in it
+                for part in made.iterdir():
+                    os.replace(part, out / part.name)
+            else:
+                os.replace(made, out)
     if not cases:
         raise SourceError(f"{folder}: no scan in it can be used; {' | '.join([*notes, *problems])}")
     return Imported(find_cases(out), notes, problems)

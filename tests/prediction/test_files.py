@@ -199,3 +199,44 @@ def test_dicom_seg_is_written_without_jpeg_ls():
     """Python 3.14 has no wheel of it."""
     code = "import sys; sys.modules['jpeg_ls'] = None; import lungseg_helpers.scans.dicom_segmentation"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_labels_beside_nifti_scans_are_no_scans(predict, toy_case, tmp_path):
+    case = toy_case("a")
+    for names in (("p1", "p1_label"), ("ct", "mask")):
+        folder = tmp_path / names[0]
+        folder.mkdir()
+        for name, path in zip(names, (case.image, case.label), strict=True):
+            (folder / f"{name}.nii.gz").write_bytes(path.read_bytes())
+        assert [scan.id for scan in scans_of([folder])[0]] == [names[0]]
+    case.image.parent.rename(tmp_path / "imagesTs")
+    case.label.parent.rename(tmp_path / "labelsTs")
+    scans, _ = scans_of([tmp_path])
+    assert [scan.id for scan in scans] == ["a"]
+
+
+def test_a_folder_called_like_a_scan_is_searched(toy_case, tmp_path):
+    scan = tmp_path / "kaggle" / "one.nii" / "one.nii.gz"
+    scan.parent.mkdir(parents=True)
+    toy_case("a").image.rename(scan)
+    scans, lines = scans_of([tmp_path / "kaggle"])
+    assert [(each.id, each.image) for each in scans] == [("one", scan)] and lines == []
+
+
+def test_names_in_any_script_stay_apart(tmp_path):
+    for name in ("患者一", "患者二", "Müller, Ä 1"):
+        write_itk(tmp_path / "in" / f"{name}.nrrd", np.zeros((4, 4, 4), np.int16))
+    assert {scan.id for scan in scans_of([tmp_path / "in"])[0]} == {"患者一", "患者二", "Müller_Ä_1"}
+
+
+def test_what_reading_dicom_says_is_told(predict, tmp_path):
+    hu, _ = toy_volume()
+    write_series(tmp_path / "dicom", hu + 1024, rescale=False)
+    (note,) = predict(tmp_path / "dicom")["pb582f609_s3"].notes
+    assert "the usual intercept of -1024 was taken" in note
+
+
+def test_a_folder_that_cannot_be_made_costs_no_segmentation(toy_case, toy_recipe, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError):
+        next(predict_cases(None, toy_recipe, [toy_case("a")], tmp_path / "file" / "out", progress=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import locale
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from toy import SHAPE, SPACING, toy_volume
 from lungseg_helpers import cli
 from lungseg_helpers.errors import ScanError, SourceError
 from lungseg_helpers.scans.case import Case
+from lungseg_helpers.scans.dicom_segmentation import save_segmentation
 from lungseg_helpers.scans.dicom_series import read_series
 from lungseg_helpers.scans.scan import read_scan
 from lungseg_helpers.sources.dataset_check import check_dataset
@@ -418,3 +420,33 @@ def test_labels_of_a_decathlon_folder_without_image_are_named(tmp_path: Path) ->
     cases, lines = bring(folder, tmp_path / "out")
     assert [case.id for case in cases] == ["a"] and cases[0].label is not None
     assert len(lines) == 1 and "labelsTr/b.nii.gz: is of no image" in lines[0]
+
+
+def test_what_the_course_has_predicted_is_neither_scan_nor_label(tmp_path: Path) -> None:
+    write_series(tmp_path / "in")
+    series = only_series(tmp_path / "in")
+    volume = read_series(series)
+    save_segmentation(toy_volume()[1], volume.affine, series, tmp_path / "in" / "p_pred.dcm")
+    write_scans(tmp_path / "in", "p_pred.nii.gz", "p_probability.nii.gz")
+    (case,), (line,) = bring(tmp_path / "in", tmp_path / "out")
+    assert case.label is None and "p_pred.dcm: is what 'lungseg predict' found, no label" in line
+
+
+def test_copies_in_hidden_folders_are_no_scans(tmp_path: Path) -> None:
+    write_scans(tmp_path / "in", "a.nrrd", ".ipynb_checkpoints/a-checkpoint.nrrd")
+    write_series(tmp_path / "in" / "dicom")
+    shutil.copytree(tmp_path / "in" / "dicom", tmp_path / "in" / ".trash")
+    cases, lines = bring(tmp_path / "in", tmp_path / "out")
+    assert [case.id for case in cases] == ["a", "pb582f609_s3"] and lines == []
+
+
+def test_an_empty_folder_is_filled_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_scans(tmp_path / "in", "a.nrrd")
+    for name in ("real", "here"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path / "here")
+    for out in (tmp_path / "link", Path()):
+        assert len(bring(tmp_path / "in", out)[0]) == 1
+        assert [case.id for case in find_cases(out)] == ["a"]
+    assert (tmp_path / "link").is_symlink() and sorted(path.name for path in Path().iterdir())[0] == "dataset.json"
