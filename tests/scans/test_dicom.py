@@ -204,8 +204,9 @@ def test_a_missing_slice_is_named_where_the_numbers_are_none(tmp_path: Path) -> 
     write_series(tmp_path)
     slice_file(tmp_path, 18).unlink()
     for path in tmp_path.iterdir():
-        change_bytes(path, b"\x20\x00\x13\x00IS\x02\x00", b"\x20\x00\x13\x00LO\x02\x00")
-        change_bytes(path, pydicom.dcmread(path).InstanceNumber.ljust(2).encode(), b"ab")
+        number = str(pydicom.dcmread(path).InstanceNumber).ljust(2).encode()
+        element = b"\x20\x00\x13\x00%s\x02\x00%s"
+        change_bytes(path, element % (b"IS", number), element % (b"LO", b"ab"))
     with pytest.raises(ScanError, match=r"lacks 1 slice\(s\) between"):
         read_series(only_series(tmp_path))
 
