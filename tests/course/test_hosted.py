@@ -66,7 +66,10 @@ def test_a_host_without_a_gpu_names_its_menu_in_the_same_line(at_home, capsys, m
     assert f"A GPU is one menu away: {menu}" in line and variables[-1] == hosted.host()
 
 
-def test_a_gpu_is_named_and_its_minutes_are_not_made_up(at_home, capsys, monkeypatch):
+def test_a_gpu_is_named_and_its_minutes_are_not_made_up(at_home, capsys, monkeypatch, tmp_path):
+    times = tmp_path / "times.csv"
+    times.write_text("cores,step,seconds\nplain,04,430\nfast,04,122\n")
+    monkeypatch.setattr(hosted, "TIMES", times)
     monkeypatch.setenv(hosted.HOSTS["Colab"], "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
