@@ -16,7 +16,7 @@ from .table import Row
 
 
 def draw(steps: pd.DataFrame) -> None:
-    """Draw the mean Dice of the test patients after each step: a dot a seed, and a line for their mean."""
+    """Draw the mean Dice of the test patients after each step: a dot per seed, and a line for their mean."""
     figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
     names = list(dict.fromkeys(steps["what"]))[::-1]
     for place, name in enumerate(names):

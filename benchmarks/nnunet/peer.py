@@ -17,8 +17,7 @@ from typing import Any
 import torch
 
 from lungseg_helpers.dataset.split import Split
-from lungseg_helpers.prediction import MASK
-from lungseg_helpers.scans.case import Case
+from lungseg_helpers.scans.case import MASK, Case
 
 from .export import DATASET_ID, dataset_name, export
 

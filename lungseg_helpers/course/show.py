@@ -21,12 +21,12 @@ from matplotlib.figure import Figure
 from .exercises import CHECKS
 from .pictures import small_png
 
-SHOWN = 48
-"""How many pixels of a panel are shown: 12 cm at the laptop's 2.5 mm."""
-
 if TYPE_CHECKING:  # TensorBoard takes a second to import, and most notebooks show no run
     from ipywidgets import Widget
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+SHOWN = 48
+"""How many pixels of a panel are shown: 12 cm at the laptop's 2.5 mm."""
 
 
 def show_source(*things: Callable[..., Any]) -> None:

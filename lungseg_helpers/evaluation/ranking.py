@@ -16,8 +16,7 @@ import pandas as pd
 
 from ..errors import SourceError, attempt, few
 from ..parallel import side_by_side
-from ..prediction import MASK, PROBABILITY
-from ..scans.case import case_id
+from ..scans.case import MASK, PROBABILITY, case_id
 from ..scans.checking import read_truth
 from ..sources.datasets import nifti_files
 from ..sources.patients import read_patients

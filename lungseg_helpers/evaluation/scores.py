@@ -15,7 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ..errors import LungsegError, ScanError, SourceError, attempt
-from ..prediction import MASK, PROBABILITY
+from ..scans.case import MASK, PROBABILITY
 from ..scans.checking import label_on_grid, read_truth
 from ..scans.scan import read_scan
 from ..sources.datasets import find_cases, nifti_files

@@ -1,5 +1,1 @@
 """From a scan to a mask in the scan's own grid: a stack, a case, files of any format. Stop 05."""
-
-from ..scans.case import COMPONENTS, MASK, PROBABILITY
-
-__all__ = ["COMPONENTS", "MASK", "PROBABILITY"]

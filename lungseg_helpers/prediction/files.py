@@ -19,10 +19,10 @@ import numpy as np
 from ..errors import LungsegError, ScanError, SourceError, attempt
 from ..parallel import side_by_side
 from ..recipe import Recipe
-from ..scans.case import COMPONENTS, MASK, PROBABILITY, Case, case_id
+from ..scans.case import COMPONENTS, MASK, NIFTI_ENDINGS, PROBABILITY, Case, case_id
 from ..scans.scan import Scan
 from ..sources.datasets import find_cases, is_decathlon, nifti_files
-from ..sources.finding import NIFTI_ENDINGS, Found, find_scan, find_scans, is_result
+from ..sources.finding import Found, find_scan, find_scans, is_result
 from ..training.devices import pick_device
 from ..unet import UNet
 from ..writing import write_nifti

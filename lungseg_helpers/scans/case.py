@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+NIFTI_ENDINGS = (".nii", ".nii.gz")
+
 MASK, PROBABILITY, COMPONENTS = "_pred", "_probability", "_components"
 """What the names of a predicted mask, of its probabilities and of its components' table add to the scan's."""
 

@@ -123,7 +123,7 @@ def group_series(files: list[Slice]) -> tuple[list[Series], list[str]]:
     for file in files:
         header = file.header
         if header.SOPClassUID == ENHANCED_CT_STORAGE:
-            left_out[f"{file.path}: is an enhanced multi-frame CT; convert it to one file a slice first"] = None
+            left_out[f"{file.path}: is an enhanced multi-frame CT; convert it to one file per slice first"] = None
         if header.SOPClassUID != CT_STORAGE:
             continue
         if "LOCALIZER" in str(header.get("ImageType")):

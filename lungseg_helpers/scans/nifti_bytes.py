@@ -17,6 +17,7 @@ import numpy as np
 from isal import igzip, igzip_lib, isal_zlib
 
 from ..errors import ScanError
+from .case import NIFTI_ENDINGS
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -58,7 +59,7 @@ def read_nifti(path: Path, voxels: int | None = None) -> tuple[np.ndarray, nib.N
     try:
         if path.is_dir():
             reject(path, "is a folder, not a file", "name the NIfTI file in it")
-        if path.exists() and not path.name.lower().endswith((".nii", ".nii.gz")):
+        if path.exists() and not path.name.lower().endswith(NIFTI_ENDINGS):
             reject(path, "is not named .nii or .nii.gz", "give a NIfTI file, or convert this one to NIfTI")
         if path.exists() and not path.is_file():
             reject(path, "is not a regular file", "give a NIfTI file")

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import LungsegError, SourceError, attempt
 from ..parallel import side_by_side
-from ..scans.case import Case, case_id
+from ..scans.case import NIFTI_ENDINGS, Case, case_id
 from ..scans.checking import Problem, Severity, check_case
 from .patients import PATIENTS, read_patients
 
@@ -126,7 +126,7 @@ class _Layout:
         for path in paths:
             if path.name.startswith("._"):
                 self._add(case_id(path.name[2:]), path, "is a companion file of macOS, no scan", "delete it", "note")
-            elif path.name.lower().endswith((".nii", ".nii.gz")) and not path.name.startswith("."):
+            elif path.name.lower().endswith(NIFTI_ENDINGS) and not path.name.startswith("."):
                 scans.append(path)
             elif path.name.lower().endswith((".nrrd", ".mha", ".mhd", ".dcm")):
                 self._add(path.stem, path, "is no NIfTI file and is left out", "use 'lungseg import' first", "note")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import SourceError
 from ..paths import KNOWN_SETS, data_dir, dataset_root
-from ..scans.case import Case, case_id
+from ..scans.case import NIFTI_ENDINGS, Case, case_id
 from .patients import read_patients
 
 
@@ -104,5 +104,5 @@ def nifti_files(folder: Path) -> list[Path]:
         paths = sorted(folder.iterdir())
     except PermissionError as error:
         raise SourceError(f"{folder}: this user may not list the folder; change its permissions") from error
-    named = [p for p in paths if p.name.lower().endswith((".nii", ".nii.gz")) and not p.name.startswith(".")]
+    named = [p for p in paths if p.name.lower().endswith(NIFTI_ENDINGS) and not p.name.startswith(".")]
     return [p for p in named if not p.is_dir()]

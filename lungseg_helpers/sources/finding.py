@@ -12,7 +12,7 @@ from typing import NoReturn
 import numpy as np
 
 from ..errors import ScanError
-from ..scans.case import MASK, PROBABILITY, case_id, files_below
+from ..scans.case import MASK, NIFTI_ENDINGS, PROBABILITY, case_id, files_below
 from ..scans.dicom_headers import MANUFACTURER, Series, Slice, group_series, read_headers
 from ..scans.dicom_labels import RT_STRUCT, SEGMENTATION, TUMOUR_NAMES, labels_of, read_label, region_names
 from ..scans.dicom_series import read_series
@@ -22,7 +22,6 @@ from ..scans.scan import read_scan
 from .datasets import find_cases, is_decathlon, nifti_files
 
 ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
-NIFTI_ENDINGS = (".nii", ".nii.gz")
 
 LABEL_MARK = re.compile(r"^(?P<case>.+?)[ _.-](label|seg|segmentation|mask)$", re.IGNORECASE)
 

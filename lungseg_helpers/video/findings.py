@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ScanError
-from ..prediction import COMPONENTS, MASK
 from ..prediction.components import caption, read_components
+from ..scans.case import COMPONENTS, MASK
 from ..scans.masks import ranked_components
 from ..scans.view import View
 

@@ -175,14 +175,15 @@ def _require_own_voxels(path: Path) -> None:
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         header = content[:HEADER].decode("latin-1")
-        named = len(re.findall(rb"ElementDataFile", content))
-    if path.suffix == ".nrrd":
-        head, blank, _ = header.replace("\r\n", "\n").partition("\n\n")
-        # a \r alone ends a line for some readers
-        elsewhere = not blank or "\r" in head or re.search(r"^\s*data ?file\s*:", head, re.IGNORECASE | re.MULTILINE)
-    else:
-        # the first one counts, in whatever line and with whatever sign behind it: so there must be one alone
-        elsewhere = named != 1 or not re.search(r"^ElementDataFile[ \t]*=[ \t]*LOCAL\s*$", header, re.MULTILINE)
+        if path.suffix == ".nrrd":
+            head, blank, _ = header.replace("\r\n", "\n").partition("\n\n")
+            # a \r alone ends a line for some readers
+            named = re.search(r"^\s*data ?file\s*:", head, re.IGNORECASE | re.MULTILINE)
+            elsewhere = not blank or "\r" in head or named
+        else:
+            # the first one counts, in whatever line and with whatever sign behind it: so there must be one alone
+            here = re.search(r"^ElementDataFile[ \t]*=[ \t]*LOCAL\s*$", header, re.MULTILINE)
+            elsewhere = not here or len(re.findall(rb"ElementDataFile", content)) != 1
     if elsewhere:
         raise ScanError("its header takes the voxels from another file; save image and header in one file")
 
