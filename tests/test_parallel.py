@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
 import os
 import signal
@@ -67,85 +65,80 @@ def test_without_dask_a_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
         pass
 
 
+DIES_ONCE = """
+import os, signal
+from pathlib import Path
+from lungseg_helpers.preprocessing import prepare, stacks
+
+def save_stack(stack, folder):
+    mark = Path("killed")
+    if stack.id == "t20" and not mark.exists():
+        mark.write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGKILL)
+    with Path("saved").open("a") as file:
+        file.write(stack.id + chr(10))
+    return stacks.save_stack(stack, folder)
+
+prepare.save_stack = save_stack
+"""
+"""What a worker loads before it starts: whichever saves patient t20 first is killed, as where memory runs out."""
+
+
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
-    """Start a scheduler and two workers of one thread; return the address and the workers' processes."""
+def cluster(tmp_path: Path) -> Iterator[str]:
+    """Start a scheduler and two workers of one thread, of which one dies over patient t20; return the address."""
     pytest.importorskip("distributed", reason="a cluster needs Dask's distributed")
     file = tmp_path / "scheduler.json"
+    preload = tmp_path / "dies_once.py"
+    preload.write_text(DIES_ONCE)
     common = ["--scheduler-file", str(file), "--no-dashboard"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def start(*words: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "dask", *words, *common]
-        log = (tmp_path / f"{len(processes)}.log").open("w")
-        return subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
-
     processes: list[subprocess.Popen] = []
+
+    def start(*words: str) -> None:
+        command = [sys.executable, "-m", "dask", *words, *common]
+        with (tmp_path / f"{len(processes)}.log").open("w") as log:
+            processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path))
+
+    def written() -> bool:
+        return file.is_file() and file.read_text().rstrip().endswith("}")
+
     try:
-        processes.append(start("scheduler", "--host", "127.0.0.1", "--port", "0"))
+        start("scheduler", "--host", "127.0.0.1", "--port", "0")
         for _ in range(2):
-            processes.append(start("worker", "--nthreads", "1", "--no-nanny", "--host", "127.0.0.1"))
-        # there, and written to its end
-        wait_until(lambda: file.is_file() and file.read_text().rstrip().endswith("}"))
-        yield json.loads(file.read_text())["address"], processes[1:]
+            start("worker", "--nthreads", "1", "--no-nanny", "--host", "127.0.0.1", "--preload", str(preload))
+        end = time.monotonic() + 120
+        while not written():
+            assert time.monotonic() < end, "no scheduler has written its address"
+            time.sleep(0.01)
+        yield json.loads(file.read_text())["address"]
     finally:
         for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            process.kill()
             process.wait()
-
-
-def wait_until(condition, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_a_worker_killed_in_the_middle_loses_nothing_and_nothing_is_done_twice(toy_case, tmp_path, cluster) -> None:
     from distributed import Client
 
-    for number in range(CASES):
-        toy_case(f"t{number:02}")
-    address, workers = cluster
-    stacks = stacks_dir(tmp_path, get_recipe())
-
-    def made() -> dict[Path, int]:
-        return {path: path.stat().st_ino for path in stacks.glob("*/case.json")}
-
-    with Client(address) as client:
+    names = [toy_case(f"t{number:02}").id for number in range(CASES)]
+    with Client(cluster) as client:
         client.wait_for_workers(2, timeout=120)
-        pids = client.run(os.getpid)
+        pids = set(client.run(os.getpid).values())
+    words = ["prepare", "--data", str(tmp_path), "--cluster", cluster]
+    command = [sys.executable, "-m", "lungseg_helpers.cli", *words]
+    # ends what it has started, whatever happens
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert run.returncode == 0 and f"{CASES} patients prepared" in run.stdout, run.stderr
+    killed = int((tmp_path / "killed").read_text())
+    assert killed in pids
+    assert sorted((tmp_path / "saved").read_text().split()) == names, "a stack was written again"
+    stacks = stacks_dir(tmp_path, get_recipe())
+    assert sorted(path.parent.name for path in stacks.glob("[!.]*/case.json")) == names
 
-        def stopped_at_work(worker: subprocess.Popen) -> bool:
-            """Stop a worker, and let it go on if it has nothing to do just now."""
-            os.kill(worker.pid, signal.SIGSTOP)
-            time.sleep(0.2)
-            (name,) = (name for name, pid in pids.items() if pid == worker.pid)
-            if at_work := bool(client.processing()[name]) or len(made()) == CASES:
-                return at_work
-            os.kill(worker.pid, signal.SIGCONT)
-            return False
-
-        words = ["prepare", "--data", str(tmp_path), "--cluster", address]
-        command = [sys.executable, "-m", "lungseg_helpers.cli", *words]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as run:
-            wait_until(made)
-            # stopped first: what it has been given cannot be finished any more
-            killed = next(filter(stopped_at_work, itertools.cycle(workers)))
-            before = made()
-            assert 0 < len(before) < CASES, "this is no longer in the middle"
-            killed.kill()
-            out, err = run.communicate(timeout=300)
-        assert run.returncode == 0 and f"{CASES} patients prepared" in out, err
-        after = made()
-        assert len(after) == CASES
-        assert {path: after[path] for path in before} == before, "a stack was written again"
-
-        # whatever is asked for next, the other worker does
-        pid = next(pid for pid in pids.values() if pid != killed.pid)
-        with on_cluster(address):
-            assert set(side_by_side(os.getpid, [()] * 4, 1)) == {pid}
+    # whatever is asked for next, the other worker does
+    with on_cluster(cluster):
+        assert set(side_by_side(os.getpid, [()] * 4, 1)) == pids - {killed}
 
     recipe = get_recipe("course", "laptop")
     alone, problems = prepare(find_cases(tmp_path), recipe, tmp_path / "alone", 2)
@@ -157,7 +150,6 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_nothing_is_done_twice(t
 
 
 def test_check_and_predict_on_a_cluster_say_what_they_say_here(toy_case, toy_recipe, tmp_path, cluster) -> None:
-    address, _ = cluster
     for name in "ab":
         toy_case(name)
     folder = tmp_path / "imagesTr"
@@ -173,7 +165,7 @@ def test_check_and_predict_on_a_cluster_say_what_they_say_here(toy_case, toy_rec
         return results, lines, {path.name: path.read_bytes() for path in out.iterdir()}
 
     near = work(tmp_path / "near")
-    with on_cluster(address):
+    with on_cluster(cluster):
         far = work(tmp_path / "far")
     assert [result.mask.name for result in far[0][:2]] == ["a_pred.nii.gz", "b_pred.nii.gz"]
     assert far[0][2] == near[0][2] and "c.nii.gz" in far[0][2]
