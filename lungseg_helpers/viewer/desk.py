@@ -74,11 +74,11 @@ class OwnScan:
     def _segment(self, name: str) -> list[str]:
         """Return the lines to say of a scan that has been checked, segmented and shown."""
         self._step(name, CHECKING)
-        case = self.uploads.case()
+        case, notes = self.uploads.case()
         checked = check_case(case)
-        notes = [self.uploads.hidden(f"{each.fault}; {each.remedy}") for each in checked.problems]
+        problems = [self.uploads.hidden(f"{each.fault}; {each.remedy}") for each in checked.problems]
         if checked.errors:
-            raise ScanError(" | ".join(notes))
+            raise ScanError(" | ".join(problems))
         network, recipe = shipped()
         prediction = predict_case(
             network,
@@ -95,7 +95,7 @@ class OwnScan:
         found = f"{count} finding{'s' * (count != 1)}" if count else "nothing was found"
         size = " × ".join(map(str, checked.scan.voxels.shape))
         spacing = " × ".join(f"{mm:.2f}" for mm in checked.scan.spacing)
-        return [f"{name}: {size} voxels of {spacing} mm, checked and segmented: {found}.", *notes]
+        return [f"{name}: {size} voxels of {spacing} mm, checked and segmented: {found}.", *notes, *problems]
 
     def _show(self, name: str, checked: CheckedCase, prediction: Prediction) -> None:
         layers = {"prediction": prediction.mask, "probability": prediction.probability}

@@ -68,14 +68,18 @@ class Uploads:
         self.clear()
         return (self.folder / "upload").open("wb")
 
-    def case(self) -> Case:
-        """Return what was received as a case with a NIfTI file; :class:`ScanError` says why it is none."""
+    def case(self) -> tuple[Case, list[str]]:
+        """Return what was received as a case with a NIfTI file, and what there was to note in reading it.
+
+        Raises :class:`ScanError`, which says why it is none.
+        """
         try:
-            return self._case()
+            case, notes = self._case()
         except ScanError as error:
             raise ScanError(self.hidden(str(error))) from error
+        return case, [self.hidden(note) for note in notes]
 
-    def _case(self) -> Case:
+    def _case(self) -> tuple[Case, list[str]]:
         kind = _kind(self.folder / "upload")
         path = self.folder / f"scan.{kind}"
         os.replace(self.folder / "upload", path)
@@ -87,11 +91,11 @@ class Uploads:
             found = find_scan(path)
         else:
             self._require_size(_inflated(path, self._limit) if kind == "nii.gz" else path.stat().st_size)
-            return Case("scan", path)
-        (voxels, affine), _, _ = found.read(False)
+            return Case("scan", path), []
+        (voxels, affine), _, notes = found.read(False)
         target = write_nifti(self.folder / "scan.nii", voxels, affine)
         path.unlink()
-        return Case("scan", target)
+        return Case("scan", target), notes
 
     def _series(self, archive: Path) -> Found:
         """Return the series with most slices in a zip archive of DICOM files."""

@@ -23,6 +23,13 @@ def test_a_dicom_folder_and_a_nifti_file_open_alike(tmp_path, toy_case):
     np.testing.assert_array_equal(open_any(case.image).ct, open_view(case.image).ct)
 
 
+def test_what_reading_has_to_note_is_a_warning(tmp_path):
+    hu = toy_volume()[0]
+    write_series(tmp_path / "ct", hu + 1024, rescale=False)
+    with pytest.warns(UserWarning, match="no rescale tags; the usual intercept"):
+        np.testing.assert_array_equal(open_any(tmp_path).ct, hu.transpose(2, 1, 0))
+
+
 def test_a_folder_without_a_scan_says_so(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(SourceError, match="holds no scan"):

@@ -3,12 +3,16 @@
 import base64
 import gzip
 import html
+import io
 import lzma
 import re
+import zipfile
 
 import nibabel as nib
 import numpy as np
 import pytest
+from dicoms import write_series
+from toy import toy_volume
 
 from lungseg_helpers.scans.nifti_bytes import read_nifti
 from lungseg_helpers.scans.scan import read_scan
@@ -58,6 +62,17 @@ def test_a_scan_is_segmented_and_its_mask_can_be_taken_along(own, toy_case, tmp_
     assert [volume.name for volume in own.viewer.nv.volumes][:2] == ["ct.nii", "prediction.nii"]
     assert not [*own.uploads.folder.iterdir()], "nothing of the scan stays on disk"
     assert not own.receiver.busy
+
+
+def test_what_reading_has_to_note_stands_on_the_page(own, tmp_path):
+    write_series(tmp_path / "ct", toy_volume()[0] + 1024, rescale=False)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for path in sorted((tmp_path / "ct").iterdir()):
+            archive.write(path, path.name)
+    send(own, stream.getvalue(), "series.zip")
+    assert "checked and segmented" in said(own) and "no rescale tags; the usual intercept" in said(own)
+    assert str(own.uploads.folder) not in said(own)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,9 @@ def uploads(tmp_path):
 def sent(uploads, content, name="scan.nii.gz"):
     with uploads.begin(name) as file:
         file.write(content)
-    return uploads.case()
+    case, notes = uploads.case()
+    assert notes == []
+    return case
 
 
 def zipped(files, **options):
