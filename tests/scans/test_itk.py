@@ -52,6 +52,16 @@ def test_an_nrrd_without_space_is_refused(tmp_path: Path, geometry: str) -> None
         read_itk(tmp_path / "a.nrrd")
 
 
+def test_an_mha_without_the_size_of_its_voxels_is_refused(image: sitk.Image, tmp_path: Path) -> None:
+    sitk.WriteImage(image, tmp_path / "whole.mha")
+    content = (tmp_path / "whole.mha").read_bytes()
+    lines = [line for line in content.split(b"\n") if not line.startswith(b"ElementSpacing")]
+    (tmp_path / "a.mha").write_bytes(b"\n".join(lines))
+    assert len(lines) == content.count(b"\n")
+    with pytest.raises(ScanError, match="does not say how large its voxels are"):
+        read_itk(tmp_path / "a.mha")
+
+
 def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.nrrd").write_text("no scan")
     with pytest.raises(ScanError, match=r"^[^\n]*text\.nrrd: SimpleITK cannot read it[^\n]*$"):
