@@ -101,7 +101,7 @@ class _Place:
         density = f"faint ({self.hu:.0f} HU)" if self.hu < FAINT_HU else "solid"
         if self.hu < FAINT_HU or self.dense < TOUCHING_VESSEL:
             return f"{size}, {density}, free in the lung" if self.dense < TOUCHING_VESSEL else f"{size}, {density}"
-        return f"{size}, {density}, {'attached to a wall' if self.dense >= ATTACHED else 'at a vessel'}"
+        return f"{size}, {density}, {'attached to a wall' if self.dense >= ATTACHED else 'at a vessel or a wall'}"
 
     def likened(self) -> str:
         """A false component: what it may be."""

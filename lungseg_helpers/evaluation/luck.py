@@ -75,6 +75,6 @@ RULES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "more than the larger sd over seeds": larger_spread,
     "bootstrap over patients": lambda a, b: bootstrap(a, b, over_seeds=False),
     "bootstrap over patients and seeds": lambda a, b: bootstrap(a, b, over_seeds=True),
-    "interval of both kinds of luck": lambda a, b: paired_difference(a, b).apart,
+    "interval by Student's t": lambda a, b: paired_difference(a, b).apart,
 }
 """Ways to decide, by the words of a table: each says of races (races, seeds, patients) which ones told two apart."""

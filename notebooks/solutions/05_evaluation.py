@@ -5,7 +5,8 @@ The questions at its end:
 1. Nobody can say from that. Both intervals are wide because patients differ, and the patients are the same: take the
    difference patient by patient, and the interval of its mean.
 2. The order of all pixels stays, so the best threshold moves along (its logit doubles too), and Dice there and the FROC
-   stay as they are. The reliability curve changes: every probability lies nearer to 0 or 1, so the network claims more.
+   stay as they are. The reliability curve changes: every probability moves away from 0.5, so the
+   network sounds surer, of tumour and of none.
 3. Less, and perhaps nothing: the best of 40 is partly the luckiest of 40 on just these patients.
 4. That does not follow. A mask in the middle of four outlines agrees with each better than they agree among themselves,
    as a vote does; it may share what all four have missed.

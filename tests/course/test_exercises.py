@@ -29,15 +29,24 @@ def _steps(inputs, outputs, bias=False, padding=1):
     return [nn.Conv2d(inputs, outputs, 3, padding=padding, bias=bias), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def _found(labels, pieces, alone=False, belongs=0.1, reached=0.1, background=False):
-    """Lesions found by a mistaken rule: each piece by itself, other bounds, the background a lesion."""
+def _found(labels, pieces, alone=False, belongs=0.1, reached=0.1, background=False, most=False, recall=False):
+    """Lesions found by a mistaken rule: each piece by itself, other bounds, the background a lesion, a piece only to
+    the lesion that it covers most of, recall in place of intersection over union."""
     found = 0
+    if most:
+        mains = {piece: np.bincount(labels[pieces == piece])[1:] for piece in set(np.unique(pieces)) - {0}}
+        mains = {piece: counts.argmax() + 1 for piece, counts in mains.items() if counts.any()}
     for number in set(np.unique(labels)) - (set() if background else {0}):
         lesion = labels == number
         masks = [pieces == piece for piece in set(np.unique(pieces[lesion])) - {0}]
         masks = [mask for mask in masks if (mask & lesion).sum() / mask.sum() > belongs - 1e-9] or [0 * pieces > 0]
+        if most:
+            mine = [pieces == piece for piece, main in mains.items() if main == number]
+            masks = [mask for mask in masks if any((mask == each).all() for each in mine)] or [0 * pieces > 0]
         drawn = masks if alone else [np.any(masks, axis=0)]
-        found += any((lesion & each).sum() / (lesion | each).sum() > reached - 1e-9 for each in drawn)
+        found += any(
+            (lesion & each).sum() / (lesion if recall else lesion | each).sum() > reached - 1e-9 for each in drawn
+        )
     return found
 
 
@@ -400,6 +409,9 @@ WRONG = {
         lambda labels, pieces: _found(labels, pieces, reached=0.2),
         lambda labels, pieces: _found(labels, pieces, belongs=0.6, reached=0.0),
         lambda labels, pieces: _found(labels, pieces, background=True),
+        lambda labels, pieces: _found(labels, pieces, most=True),
+        lambda labels, pieces: _found(labels, pieces, recall=True),
+        lambda labels, pieces: _found(labels, pieces, belongs=0.1 + 2e-9),
     ],
     "choose_threshold": [
         lambda scores: max(scores, key=lambda t: max(scores[t])),

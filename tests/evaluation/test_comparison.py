@@ -11,11 +11,11 @@ from lungseg_helpers.evaluation.comparison import paired_difference, seeds_by_pa
 from lungseg_helpers.evaluation.luck import RULES, Luck, simulated_races
 from lungseg_helpers.evaluation.statistics import bootstrap_interval
 
-RULE = RULES["interval of both kinds of luck"]
+RULE = RULES["interval by Student's t"]
 
 
 def test_equal_recipes_are_called_different_in_at_most_one_race_of_twenty():
-    shares = wrong("interval of both kinds of luck")
+    shares = wrong("interval by Student's t")
     assert len(shares) == 24 and max(shares.values()) <= 0.05, shares
 
 

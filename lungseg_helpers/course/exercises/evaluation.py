@@ -52,12 +52,12 @@ _SHARES = ((0.5, 0.2), (0.2, 0.6), (0.4, 0.3))
 
 def count_found(answer: Callable) -> str | None:
     """05: how many lesions are found by overlap, from numbered lesions and numbered components."""
-    labels, pieces = _chest_of_five()
+    labels, pieces = _chest_of_nine()
     given, nothing = int(answer(labels, pieces)), int(answer(labels, np.zeros_like(pieces)))
     if nothing != 0:
         return "With nothing predicted, nothing is found. Does 0, the background, count as a tumour or as a piece?"
-    if given == 5:
-        return "Each of the five is touched, but not each is found: compare overlap with union."
+    if given == 9:
+        return "Each of the nine is touched, but not each is found: compare overlap with union."
     for number, why in (
         (1, "Two pieces of a twentieth of the tumour each make a tenth: take them together, and take ≥."),
         (2, "A smear across a tumour does not belong to it: less than a tenth of the smear lies inside. Leave it out."),
@@ -70,18 +70,22 @@ def count_found(answer: Callable) -> str | None:
             5,
             "A piece over a tumour and twice as much beside it has an intersection over union of a third: it is found.",
         ),
+        (6, "A fifth of that tumour is covered, but of both together 4 voxels of 50 are common: divide by the union."),
+        (7, "One piece covers two tumours and belongs to both: each has 9 voxels of its 40, so each is found."),
+        (8, "One piece covers two tumours and belongs to both: each has 9 voxels of its 40, so each is found."),
+        (9, "A piece of ten voxels of which one is tumour belongs to it: at least a tenth is ≥, not >."),
     ):
         alone = int(answer((labels == number).astype(int), pieces))
-        if alone != (number in (1, 2, 5)):
+        if alone != (number not in (3, 4, 6)):
             return why
-    if given != 3:
-        return f"Of these five, 3 are found; yours says {given}. Do the pieces of one tumour count for another?"
+    if given != 6:
+        return f"Of these nine, 6 are found; yours says {given}. Do the pieces of one tumour count for another?"
     return None
 
 
-def _chest_of_five() -> tuple[np.ndarray, np.ndarray]:
+def _chest_of_nine() -> tuple[np.ndarray, np.ndarray]:
     """Return five numbered lesions, each with a trap, and the numbered components of a prediction."""
-    labels, pieces = np.zeros((5, 12, 12), int), np.zeros((5, 12, 12), int)
+    labels, pieces = np.zeros((8, 12, 12), int), np.zeros((8, 12, 12), int)
     labels[0, :4, :10] = 1
     pieces[0, 0, :2], pieces[0, 3, 8:10] = 1, 2
     labels[1, 4:7, 4:7] = 2
@@ -95,6 +99,13 @@ def _chest_of_five() -> tuple[np.ndarray, np.ndarray]:
     pieces[3, 4, 4] = 6
     labels[4, 3:6, 3:6] = 5
     pieces[4, 3:6, 2:11] = 7
+    labels[5, 2:4, 1:11] = 6
+    pieces[5, 3, 1:5] = 8
+    pieces[5, 4:7, 1:11] = 8
+    labels[6, 4:7, 1:4], labels[6, 4:7, 6:9] = 7, 8
+    pieces[6, 4:8, 1:11] = 9
+    labels[7, 5, 5] = 9
+    pieces[7, 5, 1:11] = 10
     return labels, pieces
 
 
