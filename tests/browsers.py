@@ -54,12 +54,14 @@ def new_page(chromium, width: int = 1280, height: int = 900):
 
 
 @contextlib.contextmanager
-def served(command: list[str], folder: Path, **environment: str) -> Iterator[tuple[str, subprocess.Popen]]:
+def served(
+    command: list[str], folder: Path, cwd: Path | None = None, **environment: str
+) -> Iterator[tuple[str, subprocess.Popen]]:
     """Start a server that prints its address, yield that and the process, and end it."""
     log = folder / "server.log"
     with log.open("w") as output:
         values = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | environment
-        process = subprocess.Popen([sys.executable, "-m", *command], stdout=output, stderr=output, env=values)
+        process = subprocess.Popen([sys.executable, "-m", *command], stdout=output, stderr=output, env=values, cwd=cwd)
     try:
         address = until(lambda: _address(log, process))
         yield address, process

@@ -81,6 +81,7 @@ def serve(port: int, most: int, token: str | None = None) -> None:
         port=port,
         token=token or secrets.token_urlsafe(24),
         log_level="ERROR",
+        config_file_paths=[],  # no voila.json or voila.py, of this folder or of Jupyter's, changes what stands here
         tornado_settings={"headers": {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}},
     )
     page.config.MappingKernelManager.cull_idle_timeout = IDLE_S

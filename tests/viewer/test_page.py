@@ -1,6 +1,7 @@
 """The page's server: on loopback, with a token, and nothing of the disk behind it."""
 
 import http.client
+import json
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -17,8 +18,15 @@ from lungseg_helpers.viewer import server
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    with served(["lungseg_helpers.cli", "viewer", "--port", "18866"], folder) as (address, process):
+    # a folder of somebody else's, whose settings would open the page to everybody and run code
+    hostile = {"Voila": {"ip": "0.0.0.0", "token": ""}, "VoilaConfiguration": {"file_allowlist": [".*"]}}
+    (folder / "voila.json").write_text(json.dumps(hostile))
+    (folder / "voila.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+    # as of the command lungseg, for which Python imports nothing from that folder
+    safe = {"PYTHONSAFEPATH": "1"}
+    with served(["lungseg_helpers.cli", "viewer", "--port", "18866"], folder, folder, **safe) as (address, process):
         yield address, process
+    assert not (folder / "ran").exists(), "code of the folder was run"
 
 
 def asked(address, path, method="GET", **headers):
