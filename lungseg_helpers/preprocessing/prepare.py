@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from ..parallel import side_by_side
 from ..recipe import Recipe
 from ..scans.case import Case
 from .fingerprint import is_unchanged
-from .stacks import make_stack, save_stack, settings
+from .stacks import make_stack, open_stack, save_stack, settings
 
 STALE_SECONDS = 600
 """Age from which a temporary folder is taken for a killed run's; a patient takes far less."""
@@ -22,8 +22,9 @@ STALE_SECONDS = 600
 def _clear_stale(folder: Path) -> None:
     """Remove what killed runs left in ``folder``; a young one may be another process's, at work right now."""
     for path in folder.glob(".*-*"):
-        if path.is_dir() and time.time() - path.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another process at work has just finished with it
+            if path.is_dir() and time.time() - path.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def is_current(folder: Path, case: Case, recipe: Recipe) -> bool:
@@ -34,11 +35,11 @@ def is_current(folder: Path, case: Case, recipe: Recipe) -> bool:
     the check sum decides.
     """
     try:
-        info = json.loads((folder / "case.json").read_text())
+        info = open_stack(folder).info  # its arrays are whole
         return info["settings"] == settings(recipe) and all(
             is_unchanged(info[key], path) for key, path in (("image", case.image), ("label", case.label))
         )
-    except (OSError, ValueError, KeyError):
+    except (StackError, OSError, KeyError):
         return False
 
 

@@ -7,6 +7,7 @@ the most anterior, column 0 the patient's right.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -42,7 +43,7 @@ class ArrayFile:
 
     @classmethod
     def find(cls, path: Path) -> ArrayFile:
-        """Read the file's header; OSError or ValueError where it is missing, damaged or cut short."""
+        """Read the file's header; OSError, EOFError or ValueError where it is missing, damaged or cut short."""
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         return cls(Path(path).absolute(), array.shape, array.dtype, array.offset)
 
@@ -174,7 +175,12 @@ def save_stack(stack: SliceStack, folder: Path) -> Path:
         old = partial.with_name(f"{partial.name}-old")
         if target.exists():
             os.replace(target, old)
-        os.replace(partial, target)
+        try:
+            os.replace(partial, target)
+        except OSError as error:
+            # another process at work on the same data set was first: what it has written is the same
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         # NumPy answers a write that is cut short, as on a full disk, with an error that has no reason in it
@@ -201,6 +207,6 @@ def open_stack(folder: Path) -> SliceStack:
             tuple(info["shape"]),
             tuple(info["spacing_mm"]),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise StackError(f"{folder}: not a complete slice stack ({error}); run 'lungseg prepare' again") from error
     return SliceStack(info["id"], ct, share, grid, info)

@@ -151,11 +151,27 @@ def test_a_stack_whose_files_went_says_what_to_do(toy_case, toy_recipe, tmp_path
         stack.ct  # noqa: B018
 
 
-def test_incomplete_stack_is_refused(toy_case, toy_recipe, tmp_path):
-    folder = save_stack(make_stack(toy_case(), toy_recipe), tmp_path)
-    (folder / "ct.npy").write_bytes((folder / "ct.npy").read_bytes()[:200])
+@pytest.mark.parametrize("name", ["ct.npy", "share.npy", "case.json"])
+@pytest.mark.parametrize("kept", [0, 200])
+def test_an_incomplete_stack_is_refused_and_made_again(toy_case, toy_recipe, tmp_path, name, kept):
+    case = toy_case()
+    (folder,), _ = prepare([case], toy_recipe, tmp_path / "stacks", workers=1)
+    whole = files_of(folder.parent)
+    (folder / name).write_bytes((folder / name).read_bytes()[:kept])
     with pytest.raises(StackError, match="lungseg prepare"):
         open_stack(folder)
+    assert prepare([case], toy_recipe, tmp_path / "stacks", workers=1) == ([folder], [])
+    assert files_of(folder.parent) == whole
+
+
+def test_of_two_processes_that_save_the_same_stack_the_second_finds_it_there(
+    toy_case, toy_recipe, tmp_path, monkeypatch
+):
+    stack = make_stack(toy_case(), toy_recipe)
+    folder = save_stack(stack, tmp_path / "stacks")
+    monkeypatch.setattr(Path, "exists", lambda path: False)  # it was not there a moment ago
+    assert save_stack(stack, tmp_path / "stacks") == folder
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name] and open_stack(folder).id == stack.id
 
 
 def test_second_run_redoes_only_what_changed(toy_case, toy_recipe, tmp_path):
