@@ -119,6 +119,8 @@ def _read_pixels(series: Series, paths: list[Path]) -> tuple[np.ndarray, list[st
             raise ScanError(f"{file.path}: is cut short; copy or download it again")
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([str(path) for path in paths])
+    if len({(file.header.get("RescaleSlope"), file.header.get("RescaleIntercept")) for file in series.slices}) > 1:
+        reader.SetOutputPixelType(sitk.sitkFloat32)  # else that of the first slice, into which others may not fit
     try:
         voxels = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:

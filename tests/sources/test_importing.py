@@ -207,6 +207,21 @@ def test_compressed_slices_are_read_without_loss(tmp_path: Path, syntax: str) ->
     np.testing.assert_array_equal(read_series(only_series(tmp_path)).voxels, toy_volume()[0])
 
 
+@pytest.mark.parametrize(("first", "slope"), [(0, 1.0), (-1024, 1.0), (-1024, 0.5)])
+def test_each_slice_has_rescale_tags_of_its_own(tmp_path: Path, first: int, slope: float) -> None:
+    """As of a PET-CT, or where the lowest slice was written by another program."""
+    hu = toy_volume()[0]
+    stored = (hu + 1024).astype(np.int16)
+
+    def change(data, k: int) -> None:
+        data.RescaleIntercept, data.RescaleSlope = (first, 1) if k == 0 else (-1024, slope)
+
+    write_series(tmp_path, change=change)
+    wanted = slope * stored.astype(np.float32) - 1024
+    wanted[..., 0] = stored[..., 0] + first
+    np.testing.assert_array_equal(read_series(only_series(tmp_path)).voxels, wanted)
+
+
 def test_no_rescale_tags(tmp_path: Path) -> None:
     hu = toy_volume()[0]
     write_series(tmp_path / "signed", hu, rescale=False)
