@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ class FilmCamera:
 
     ``figure`` lies over the pictures like a slide: what it holds is drawn once, but for
     ``moving``, the artists that change from frame to frame. Use it as a context manager:
-    the file appears when the film is complete.
+    the file appears when the film is complete. Raises OSError where it cannot be written to its end.
     """
 
     def __init__(self, figure: Figure, moving: Sequence[Artist], path: Path, frames_per_second: float = 10) -> None:
@@ -53,9 +55,10 @@ class FilmCamera:
         self.slide = self.canvas.copy_from_bbox(figure.bbox)
         self.size = self.canvas.get_width_height()
         codec, pixels, options = KINDS[Path(path).suffix]
-        self.file = written_whole(path)
+        self.path, self.file = Path(path), written_whole(path)
+        self.partial = Path(self.file.__enter__())
         self.encoder = imageio_ffmpeg.write_frames(
-            str(self.file.__enter__()),
+            str(self.partial),
             self.size,
             pix_fmt_in="rgb24",
             pix_fmt_out=pixels,
@@ -88,4 +91,22 @@ class FilmCamera:
 
     def __exit__(self, *error: Any) -> None:
         self.encoder.close()
+        if not any(error):
+            try:
+                self._require_film()
+            except OSError:
+                self.file.__exit__(*sys.exc_info())
+                raise
         self.file.__exit__(*error)
+
+    def _require_film(self) -> None:
+        """Raise OSError where the encoder has not come to its end, which nobody else says."""
+        if self.partial.suffix == ".webp":  # ffmpeg reads none that move
+            return
+        frames = imageio_ffmpeg.read_frames(str(self.partial))
+        try:
+            next(frames)
+        except (OSError, RuntimeError, StopIteration) as error:
+            raise OSError(errno.ENOSPC, "the film could not be written to its end", str(self.path)) from error
+        finally:
+            frames.close()

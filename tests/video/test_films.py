@@ -3,6 +3,7 @@
 import itertools
 import re
 import subprocess
+import sys
 import tracemalloc
 from dataclasses import replace
 
@@ -342,6 +343,20 @@ def test_a_film_that_fails_leaves_nothing(tmp_path):
     object.__setattr__(film, "places", film.places[:8])
     with pytest.raises(IndexError):
         shoot(film, tmp_path / "case.mp4", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of a file there")
+def test_a_film_for_which_the_disk_is_too_small_leaves_nothing(tmp_path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
+    try:
+        with pytest.raises(OSError, match="to its end"):
+            shoot(turn(view()), tmp_path / "case.mp4", progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
 
 
