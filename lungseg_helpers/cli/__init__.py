@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from ..errors import LungsegError, error_line
+from ..errors import OUT_OF_MEMORY, LungsegError, error_line
 
 
 def main() -> None:
@@ -30,4 +30,9 @@ def main() -> None:
         app()
     except (LungsegError, OSError, MemoryError) as error:
         tell([error_line(error)])
+        sys.exit(1)
+    except RuntimeError as error:  # as torch calls it where a graphics card's memory does not suffice
+        if error_line(error) != OUT_OF_MEMORY:
+            raise
+        tell([OUT_OF_MEMORY])
         sys.exit(1)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import shutil
 import sys
 import warnings
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from ..dataset.loaders import LungDataModule
 from ..dataset.split import Split
-from ..errors import RecipeError, TrainingError
+from ..errors import OUT_OF_MEMORY, RecipeError, TrainingError, error_line
 from ..recipe import Recipe
 from ..unet import UNet
 from ..writing import written_whole
@@ -124,6 +127,10 @@ def train(
         roles["unlabelled"] = data.unlabelled.origin
         if not (taught or recipe.averaged):
             raise RecipeError(f"recipe {recipe.name}: a mean teacher is a moving average; use averaged=True")
+    if recipe.watched == "val_dice" and not any(stack.tumour_slices for stack in data.validation_set.stacks):
+        raise TrainingError(
+            f"{run}: no validation patient has a tumour, so no Dice can choose an epoch; split anew with --set seed=…"
+        )
     weights, checkpoint = run / "weights.ckpt", _latest_checkpoint(run)
     if kept := checkpoint or (weights if weights.is_file() else None):
         require_same(run, recipe, roles, *load_weights(kept)[1:])
@@ -146,8 +153,8 @@ def train(
         _take_over(module, start, *begun[:2])
     callbacks: list[pl.Callback] = [PanelLogger(data.validation_set)]
     callbacks += [ProgressBar()] if progress else []
-    trainer = build_trainer(recipe, run, device, callbacks, devices, nodes, precision)
-    with named_operators(pick_device(device)):
+    with named_operators(pick_device(device)), in_words(run):
+        trainer = build_trainer(recipe, run, device, callbacks, devices, nodes, precision)
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     if trainer.interrupted:
         raise TrainingError(f"{run}: interrupted; the same command goes on from the last whole epoch")
@@ -157,6 +164,25 @@ def train(
         threshold = cautious_threshold(best["counts"]) if recipe.chosen_threshold else recipe.threshold
         save_weights(weights, replace(recipe, threshold=threshold), network_state(best), roles)
     return weights
+
+
+@contextlib.contextmanager
+def in_words(run: Path) -> Iterator[None]:
+    """Raise what a training mostly fails of, memory and devices, as a :class:`TrainingError` that says what to do."""
+    try:
+        yield
+    except MisconfigurationException as error:  # as of more devices than there are
+        said = " ".join(str(error).split())
+        raise TrainingError(f"{run}: {said}; name another --device, or fewer --devices") from error
+    except (RuntimeError, MemoryError) as error:
+        if "DataLoader worker" in str(error):
+            raise TrainingError(
+                f"{run}: a loading process was killed, mostly for lack of memory; try fewer --workers"
+            ) from error
+        if error_line(error) == OUT_OF_MEMORY:
+            smaller = "--set batch_size=… smaller, --set patch=… smaller, or --device cpu"
+            raise TrainingError(f"{run}: there is not enough memory for a step; try {smaller}") from error
+        raise
 
 
 def is_first() -> bool:
@@ -179,11 +205,14 @@ def _keep_precision(path: Path, device: str, resumed: bool) -> str:
 
 
 def _latest_checkpoint(run: Path) -> Path | None:
-    """Return what an interrupted run goes on from: the last epoch's checkpoint, or a best one where that is missing."""
+    """Return what an interrupted run goes on from: the last epoch's checkpoint, or the newest best one.
+
+    The latter where the former is missing or was cut short, as by a kill while it was copied from another disk. (What
+    torch saves is a zip file, whose table of contents stands at its end.)
+    """
     folder = run / "checkpoints"
-    if (last := folder / "last.ckpt").is_file():
-        return last
-    return max(folder.glob("best-*.ckpt"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    best = sorted(folder.glob("best-*.ckpt"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return next((path for path in (folder / "last.ckpt", *best) if zipfile.is_zipfile(path)), None)
 
 
 def _take_over(module: LungSegmenter, start: Path, network: UNet, recipe: Recipe) -> None:

@@ -13,7 +13,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import SHAPE
 
@@ -29,7 +31,7 @@ from lungseg_helpers.recipes import FAITHFUL, get_recipe
 from lungseg_helpers.training import devices
 from lungseg_helpers.training.callbacks import AVERAGING, fullest_slices, moving_average
 from lungseg_helpers.training.devices import choose_precision, loader_workers, pick_device
-from lungseg_helpers.training.run import train
+from lungseg_helpers.training.run import _latest_checkpoint, train
 from lungseg_helpers.training.segmenter import (
     THRESHOLDS,
     LungSegmenter,
@@ -198,6 +200,42 @@ def test_nonsense_stops_with_a_line(data, tmp_path):
     data.recipe = replace(data.recipe, learning_rate=1e30)
     with pytest.raises(TrainingError, match=r"loss became nan.* of the cases a:"):
         train(data, SPLIT, tmp_path, "cpu", progress=False)
+
+
+FAILURES = {
+    torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2 GiB."
+    ): "not enough memory for a step; .*batch_size",
+    RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"): "fewer --workers",
+    MisconfigurationException("You requested gpu: [0, 1]\n But your machine only has: [0]"): "name another --device",
+}
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
+def test_what_a_training_mostly_fails_of_is_one_line_that_helps(data, tmp_path, monkeypatch, error):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(pl.Trainer, "fit", fail)
+    with pytest.raises(TrainingError, match=FAILURES[error]) as caught:
+        train(data, SPLIT, tmp_path, "cpu", progress=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_validation_patients_without_tumour_cannot_choose(toy_case, toy_recipe, tmp_path):
+    with_tumour, without = (make_stack(toy_case(name, tumour=name == "a"), toy_recipe) for name in "ab")
+    with pytest.raises(TrainingError, match="no validation patient has a tumour"):
+        train(LungDataModule([with_tumour], [without], toy_recipe), SPLIT, tmp_path, "cpu", progress=False)
+
+
+def test_a_checkpoint_that_was_cut_short_is_passed_over(data, tmp_path):
+    train(data, SPLIT, tmp_path, "cpu", progress=False)
+    (tmp_path / "weights.ckpt").unlink()
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    (best,) = last.parent.glob("best-*.ckpt")
+    assert _latest_checkpoint(tmp_path) == best
+    assert load_weights(train(data, SPLIT, tmp_path, "cpu", progress=False))
 
 
 def test_schedule_warms_up_and_ends_at_zero():
