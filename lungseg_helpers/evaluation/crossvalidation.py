@@ -46,6 +46,8 @@ def pooled(folds: Sequence[Evaluation]) -> Evaluation:
     The five networks are five trainings, so the mean over all patients is the recipe's and none of the networks'.
     """
     table = pd.concat(fold.table.assign(fold=number) for number, fold in enumerate(folds)).sort_index()
+    if "patient" in table:  # a fold in which each case is its own patient has no such column
+        table["patient"] = table["patient"].fillna(table.index.to_series())
     lesions = pd.concat([fold.lesions for fold in folds], ignore_index=True)
     # each fold prepares all patients, so that what is wrong with one is said five times
     return Evaluation(table, lesions, list(dict.fromkeys(line for fold in folds for line in fold.problems)))

@@ -45,7 +45,9 @@ def evaluate_run(run: Path, data: str | None = None, device: str = "cpu", progre
         for _, result in predict_cases(network, recipe, stale, folder, device, progress)
         if isinstance(result, Exception)
     ]
-    pairs = {id: (case.label, path) for id, case in cases.items() if (path := prediction_path(case, folder)).is_file()}
+    # an older mask, whose scan has failed now, is another network's
+    masks = {id: prediction_path(case, folder) for id, case in cases.items()}
+    pairs = {id: (cases[id].label, path) for id, path in masks.items() if _is_newer(path, weights)}
     scored = evaluate_pairs(pairs, progress, {id: case.patient for id, case in cases.items()})
     return Evaluation(scored.table, scored.lesions, failed + scored.problems)
 

@@ -7,8 +7,8 @@ import pytest
 
 from lungseg_helpers.cli import main
 from lungseg_helpers.dataset.split import fold_patients
-from lungseg_helpers.evaluation.crossvalidation import crossvalidate
-from lungseg_helpers.evaluation.scores import COLUMNS
+from lungseg_helpers.evaluation.crossvalidation import crossvalidate, pooled
+from lungseg_helpers.evaluation.scores import COLUMNS, Evaluation, by_patient, score_table
 from lungseg_helpers.paths import ROOT, run_dir
 from lungseg_helpers.phantom import PHANTOMS
 from lungseg_helpers.training.weights import load_weights
@@ -37,6 +37,17 @@ def test_every_patient_is_scored_once_by_a_network_that_never_saw_it(root, toy_r
         changed = weights.stat().st_mtime_ns
         crossvalidate(str(root), short, "cpu", 0, progress=False) if fold == 0 else None
         assert weights.stat().st_mtime_ns == changed, "a finished fold is used as it is"
+
+
+def test_a_patient_with_two_scans_in_one_fold_leaves_the_others_in_the_mean():
+    rows = [{"a1": 0.9, "a2": 0.9}, {"b": 0.1}, {"c": 0.1}]
+    empty = pd.DataFrame(columns=["case", "ml", "iou", "found"])
+    folds = [
+        Evaluation(score_table({id: {"dice": dice} for id, dice in fold.items()}, {"a1": "a", "a2": "a"}), empty, [])
+        for fold in rows
+    ]
+    table = by_patient(pooled(folds).table)
+    assert table["dice"].to_dict() == {"a": 0.9, "b": 0.1, "c": 0.1}
 
 
 def test_too_few_patients_for_five_folds_are_one_line(root, capsys, tmp_path, monkeypatch):

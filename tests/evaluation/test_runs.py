@@ -1,8 +1,10 @@
 """A run is scored on its own test patients, wherever its data set lies and whatever that is called."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -41,6 +43,16 @@ def test_a_run_is_scored_on_its_test_patients_alone(finished):
     before = masks[0].stat().st_mtime_ns
     evaluate_run(run, progress=False)
     assert masks[0].stat().st_mtime_ns == before, "a mask that is newer than the weights is used again"
+
+
+def test_an_older_networks_mask_is_not_scored_where_its_scan_fails_now(finished, monkeypatch):
+    run, _, _ = finished
+    evaluate_run(run, progress=False)
+    (mask,) = (run / "predictions").glob("*_pred.nii.gz")
+    os.utime(mask, (0, 0))
+    monkeypatch.setattr("lungseg_helpers.prediction.files.predict_case", Mock(side_effect=MemoryError()))
+    scored = evaluate_run(run, progress=False)
+    assert scored.table.empty and len(scored.problems) == 1
 
 
 def test_data_that_have_changed_are_scored_only_where_they_are_named(finished, toy_case, tmp_path):
