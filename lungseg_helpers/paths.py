@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import WeightsError
+from .errors import SourceError, WeightsError
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -28,7 +28,7 @@ KNOWN_SETS = {"phantom": "phantom", "real": "real", "decathlon": "Task06_Lung"}
 def data_dir() -> Path:
     """Return the folder of made and fetched data: ``LUNGSEG_DATA_DIR``, the course's ``data``, or ./data."""
     if chosen := os.environ.get("LUNGSEG_DATA_DIR"):
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     return ROOT / "data" if (ROOT / "data").is_dir() else Path("data")
 
 
@@ -42,12 +42,20 @@ def dataset_root(name: str | Path | None = None) -> Path:
     name = str(name or os.environ.get("LUNGSEG_DATA") or "phantom")
     if name in KNOWN_SETS:
         return data_dir() / KNOWN_SETS[name]
-    return Path(os.path.abspath(Path(name).expanduser()))
+    return Path(os.path.abspath(expanded(name)))
 
 
 def outputs_dir() -> Path:
     """Return the folder of everything a run makes: ``LUNGSEG_OUTPUTS``, else the course's ``outputs``."""
-    return Path(os.environ.get("LUNGSEG_OUTPUTS") or ROOT / "outputs").expanduser()
+    return expanded(os.environ.get("LUNGSEG_OUTPUTS") or ROOT / "outputs")
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with its ``~`` replaced; :class:`SourceError` where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise SourceError(f"{path}: there is no such user here; write the whole path") from error
 
 
 def run_dir(

@@ -16,14 +16,18 @@ import SimpleITK as sitk
 
 from ..errors import ScanError
 
-_MHA_SPACING = re.compile(rb"^\s*Element(Spacing|Size)\s*=", re.MULTILINE)
+_SPACING = {
+    ".mha": (rb"ElementDataFile", re.compile(rb"^\s*Element(Spacing|Size)\s*=", re.MULTILINE)),
+    ".nrrd": (rb"\r?\n\r?\n", re.compile(rb"^(space directions|spacings): *(?!nan)\S", re.MULTILINE)),
+}
+"""What ends the header of a format, and the line in it that says how large the voxels are: ITK takes 1 mm without."""
 
 
 def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the voxels, (x, y, z) in the file's own type, and the (4, 4) affine to RAS mm of a 3-D image.
 
-    Raises :class:`ScanError` where SimpleITK cannot read the file, an NRRD does not say how the patient lies or an MHA
-    how large its voxels are, or it is not 3-D.
+    Raises :class:`ScanError` where SimpleITK cannot read the file, an NRRD does not say how the patient lies, or it or
+    an MHA how large its voxels are, or it is not 3-D.
     """
     if not path.exists():
         raise ScanError(f"{path}: does not exist; check the path")
@@ -34,17 +38,22 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if path.suffix.lower() in (".nrrd", ".nhdr") and not image.HasMetaDataKey("NRRD_space"):
         # ITK takes steps of 1 mm, or directions that nobody has said are the patient's
         raise ScanError(f"{path}: does not say how the patient lies (no space); export it again from the DICOM series")
-    if path.suffix.lower() in (".mha", ".mhd") and not _MHA_SPACING.search(_mha_header(path)):
+    if not _says_spacing(path):
         raise ScanError(f"{path}: does not say how large its voxels are; export it again from the DICOM series")
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ScanError(f"{path}: is not one 3-D volume of plain numbers; give one volume of the series")
     return sitk.GetArrayFromImage(image).transpose(2, 1, 0), itk_affine(image)
 
 
-def _mha_header(path: Path) -> bytes:
-    """Return the lines of an MHA or MHD file before its voxels; ``ElementDataFile`` is the last."""
+def _says_spacing(path: Path) -> bool:
+    """Say whether the header of an NRRD or MHA file holds the size of its voxels; other formats always do."""
+    kind = {".mhd": ".mha", ".nhdr": ".nrrd"}.get(path.suffix.lower(), path.suffix.lower())
+    if kind not in _SPACING:
+        return True
+    end, line = _SPACING[kind]
     with path.open("rb") as file:
-        return file.read(2**16).partition(b"ElementDataFile")[0]
+        header = re.split(end, file.read(2**16), maxsplit=1)[0]
+    return bool(line.search(header))
 
 
 def itk_affine(image: sitk.Image) -> np.ndarray:

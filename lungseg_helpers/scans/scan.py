@@ -127,10 +127,15 @@ def _hounsfield(path: Path, raw: np.ndarray, slope: float, inter: float) -> np.n
     values = np.empty(raw.shape, dtype=np.float32, order="F")
     for k in range(raw.shape[2]):
         values[..., k] = raw[..., k].astype(np.float64) * slope + inter
+    require_hu(path, values)
+    return values
+
+
+def require_hu(path: Path, values: np.ndarray) -> None:
+    """Raise :class:`ScanError` where voxels are NaN, infinite or beyond :data:`MAX_VALUE`, which no scanner gives."""
     _require_finite(path, values)
     if (peak := max(-float(values.min()), float(values.max()))) > MAX_VALUE:
         reject(path, f"holds values as large as {peak:.3g}, so its header names a wrong data type", "export it again")
-    return values
 
 
 def _labels(path: Path, raw: np.ndarray, slope: float, inter: float) -> np.ndarray:

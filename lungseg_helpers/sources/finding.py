@@ -18,7 +18,7 @@ from ..scans.dicom_labels import RT_STRUCT, SEGMENTATION, TUMOUR_NAMES, labels_o
 from ..scans.dicom_series import read_series
 from ..scans.itk import read_itk
 from ..scans.nifti_bytes import reject
-from ..scans.scan import read_scan
+from ..scans.scan import read_scan, require_hu
 from .datasets import find_cases, is_decathlon, nifti_files
 
 ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -191,6 +191,7 @@ def _read_image(path: Path) -> Image:
         scan = read_scan(path)
         return scan.voxels, scan.affine
     voxels, affine = read_itk(path)
+    require_hu(path, voxels)
     whole = voxels.dtype.kind in "iu" and max(-int(voxels.min()) - 1, int(voxels.max())) < 2**15
     return voxels.astype(np.int16 if whole else np.float32), affine
 

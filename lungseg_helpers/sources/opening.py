@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 from ..errors import SourceError
+from ..paths import expanded
 from ..scans.orientation import oriented, oriented_spacing, slice_heights
 from ..scans.view import View
 from .finding import find_scan, find_scans
@@ -14,11 +15,11 @@ from .finding import find_scan, find_scans
 def open_any(path: str | Path) -> View:
     """Return the scan at ``path`` as a radiologist looks at it: a NIfTI, NRRD or MHA file, or a folder of DICOM slices.
 
-    A folder may hold several scans and at any depth; then the one with most slices is taken. No label is read. What
-    there is to note, such as missing rescale tags, is a warning. Raises :class:`SourceError` for a folder without a
-    scan, :class:`ScanError` for a scan that cannot be used.
+    A folder may hold several scans and at any depth; then the DICOM series with most slices is taken, or else the first
+    file. No label is read. What there is to note, such as missing rescale tags, is a warning. Raises
+    :class:`SourceError` for a folder without a scan, :class:`ScanError` for a scan that cannot be used.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_dir():
         found = [find_scan(path)]
     else:

@@ -52,6 +52,13 @@ def test_an_nrrd_without_space_is_refused(tmp_path: Path, geometry: str) -> None
         read_itk(tmp_path / "a.nrrd")
 
 
+def test_an_nrrd_without_the_size_of_its_voxels_is_refused(tmp_path: Path) -> None:
+    header = "NRRD0004\ntype: short\ndimension: 3\nspace: LPS\nsizes: 3 4 5\nendian: little\nencoding: raw\n\n"
+    (tmp_path / "a.nrrd").write_bytes(header.encode() + bytes(2 * 3 * 4 * 5))
+    with pytest.raises(ScanError, match="does not say how large its voxels are"):
+        read_itk(tmp_path / "a.nrrd")
+
+
 def test_an_mha_without_the_size_of_its_voxels_is_refused(image: sitk.Image, tmp_path: Path) -> None:
     sitk.WriteImage(image, tmp_path / "whole.mha")
     content = (tmp_path / "whole.mha").read_bytes()

@@ -3,10 +3,11 @@
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from dicoms import write_series
 from toy import SPACING, toy_volume
 
-from lungseg_helpers.errors import SourceError
+from lungseg_helpers.errors import ScanError, SourceError
 from lungseg_helpers.scans.view import open_view
 from lungseg_helpers.sources import first_patient as first
 from lungseg_helpers.sources.opening import open_any
@@ -28,6 +29,15 @@ def test_what_reading_has_to_note_is_a_warning(tmp_path):
     write_series(tmp_path / "ct", hu + 1024, rescale=False)
     with pytest.warns(UserWarning, match="no rescale tags; the usual intercept"):
         np.testing.assert_array_equal(open_any(tmp_path).ct, hu.transpose(2, 1, 0))
+
+
+def test_what_no_scanner_gives_and_nobodys_home_are_refused(tmp_path):
+    image = sitk.GetImageFromArray(np.full((20, 64, 64), np.nan, np.float32))
+    sitk.WriteImage(image, tmp_path / "nan.mha")
+    with pytest.raises(ScanError, match="NaN"):
+        open_any(tmp_path / "nan.mha")
+    with pytest.raises(SourceError, match="~nobody-of-that-name/x: there is no such user"):
+        open_any("~nobody-of-that-name/x")
 
 
 def test_a_folder_without_a_scan_says_so(tmp_path):
