@@ -60,7 +60,8 @@ def find_scans(
 
     A DICOM scan is called after its PatientID and its series' number. The PatientID stands there, and as the
     patient, as its :func:`pseudonym`; with ``keep_ids`` as it is. ``patients`` is a regular expression whose
-    first group, looked for in a scan's path below ``folder``, is the patient of a scan without PatientID.
+    first group, looked for in the path below ``folder`` of a scan's file, or of a series' first, is the patient
+    of a scan without PatientID.
     What ``lungseg predict`` has written there is neither scan nor label.
     """
     lines: list[str] = []
@@ -86,7 +87,8 @@ def _with_patient(scan: Found, folder: Path, pattern: str, lines: list[str]) -> 
     """Return the scan with the patient that its path names, where nothing better does."""
     if scan.patient:
         return scan
-    match = re.search(pattern, scan.source.relative_to(folder).as_posix())
+    file = scan.series.slices[0].path if scan.series else scan.source
+    match = re.search(pattern, file.relative_to(folder).as_posix())
     if match is None or not match[1]:
         lines.append(f"{scan.source}: its path names no patient by {pattern!r}; it is taken for a patient of its own")
         return scan

@@ -378,6 +378,16 @@ def test_patients_of_files_come_from_their_paths(tmp_path: Path) -> None:
             bring(folder, tmp_path / "none", patients=wrong)
 
 
+def test_patients_of_series_without_patient_id_come_from_their_files_paths(tmp_path: Path) -> None:
+    def hide(data: FileDataset, k: int) -> None:
+        data.PatientID = ""
+
+    for number in (1, 2):
+        write_series(tmp_path / "in" / "ann", number=number, change=hide)
+    cases, lines = bring(tmp_path / "in", tmp_path / "out", patients="^([^/]+)/")
+    assert {case.id: case.patient for case in cases} == {"ann_s1": "ann", "ann_s2": "ann"} and lines == []
+
+
 def test_patients_of_a_decathlon_folder_are_kept(tmp_path: Path) -> None:
     folder = write_scans(tmp_path / "in" / "imagesTr", "a.nii.gz", "b.nii.gz").parent
     (folder / "patients.csv").write_text("case,patient\nb,a\n")
