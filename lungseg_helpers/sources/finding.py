@@ -137,7 +137,8 @@ def _dicom_reader(series: Series, beside: list[Slice], regions: str) -> Callable
 def _find_files(folder: Path, lines: list[str]) -> Iterator[Found]:
     """Find NIfTI, NRRD and MHA scans: as a Decathlon folder, else by their names, label beside image.
 
-    A label that is of no image, and a second one of an image, are left out with a line.
+    A label that is of no image, a second one of an image, and a second image of one name, such as an unpacked
+    copy, are left out with a line.
     """
     if is_decathlon(folder):
         cases = find_cases(folder)
@@ -166,16 +167,18 @@ def _find_files(folder: Path, lines: list[str]) -> Iterator[Found]:
                 lines.append(f"{path}: is left out, a second label beside {first.name}; merge the two, or remove one")
         else:
             match = IMAGE_MARK.match(stem.name)
-            images[path] = stem.with_name(match["case"]) if match else stem
+            first = images.setdefault(stem.with_name(match["case"]) if match else stem, path)
+            if first != path:
+                lines.append(f"{path}: is left out, a second image called as {first.name} is; rename it, or remove one")
     for parent, paths in lone.items():
-        beside = [stem for path, stem in images.items() if path.parent == parent]
+        beside = [stem for stem in images if stem.parent == parent]
         if len(paths) == len(beside) == 1 and beside[0] not in labels:
             labels[beside[0]] = paths[0]
         else:
             lines += [f"{path}: does not say of which scan it is, and is left out; {LABEL_RULE}" for path in paths]
-    for stem in sorted(set(labels) - set(images.values())):
+    for stem in sorted(set(labels) - set(images)):
         lines.append(f"{labels[stem]}: is the label of no image and is left out; {LABEL_RULE}")
-    for path, stem in images.items():
+    for stem, path in images.items():
         yield Found(_safe(stem.name), path, labels.get(stem), _file_reader(path, labels.get(stem)))
 
 

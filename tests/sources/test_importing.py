@@ -407,6 +407,14 @@ def test_a_label_without_image_and_a_second_label_are_named(tmp_path: Path) -> N
     assert "labels/b_label.nrrd: is the label of no image" in lines[1]
 
 
+@pytest.mark.parametrize("copy", ["a.nii.gz", "a.nrrd", "a_ct.nii"])
+def test_a_second_image_of_one_name_is_no_other_patient(copy: str, tmp_path: Path) -> None:
+    folder = write_scans(tmp_path / "in", "a.nii", copy, "a_label.nii.gz", "b/a.nii.gz")
+    cases, (line,) = bring(folder, tmp_path / "out")
+    assert {case.id: case.label is not None for case in cases} == {"a": True, "a_2": False}
+    assert line.startswith(f"{folder / copy}: is left out, a second image called as a.nii is")
+
+
 @pytest.mark.parametrize("name", ["mask", "label", "Seg", "segmentation"])
 def test_a_label_called_so_is_of_the_one_scan_in_its_folder(name: str, tmp_path: Path) -> None:
     names = ("a/ct.nii.gz", f"a/{name}.nii.gz", "b/one.nrrd", "b/two.nrrd", f"b/{name}.nrrd", "c/ct.mha",
