@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import locale
+import os
 import re
 import shutil
 import sys
@@ -393,6 +394,19 @@ def test_patients_of_a_decathlon_folder_are_kept(tmp_path: Path) -> None:
     (folder / "patients.csv").write_text("case,patient\nb,a\n")
     cases, _ = bring(folder, tmp_path / "out")
     assert {case.id: case.patient for case in cases} == {"a": "a", "b": "a"}
+
+
+def test_where_a_name_is_not_utf_8_nifti_is_imported_and_the_others_have_their_line(tmp_path: Path) -> None:
+    write_scans(tmp_path / "in" / "a", "a.nii.gz", "b.nii.gz", "c.nrrd")
+    write_series(tmp_path / "in" / "a" / "dicom")
+    odd = tmp_path / "in" / os.fsdecode(b"M\xfcller")
+    try:
+        (tmp_path / "in" / "a").rename(odd)
+    except OSError:
+        pytest.skip("this file system has UTF-8 names alone")
+    cases, lines = bring(tmp_path / "in", tmp_path / "out", patients="^([^/]+)/")
+    assert {case.id: case.patient for case in cases} == {"a": r"M\udcfcller", "b": r"M\udcfcller"}
+    assert len(lines) == 2 and all(line.startswith(str(odd)) and "is not UTF-8; rename it" in line for line in lines)
 
 
 # nothing is lost without a word
