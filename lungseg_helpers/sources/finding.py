@@ -145,9 +145,7 @@ def _find_files(folder: Path, lines: list[str]) -> Iterator[Found]:
         used = {case.label for case in cases}
         for path in nifti_files(folder / "labelsTr"):
             if path not in used:
-                lines.append(
-                    f"{path}: is of no image in imagesTr, or a second label of one, and is left out; rename it"
-                )
+                lines.append(f"{path}: is of no image in imagesTr and is left out; rename it")
         for case in cases:
             patient = "" if case.patient == case.id else case.patient
             yield Found(_safe(case.id), case.image, case.label, _file_reader(case.image, case.label), patient)

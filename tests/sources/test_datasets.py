@@ -12,6 +12,7 @@ from lungseg_helpers.phantom.dataset import VERSION
 from lungseg_helpers.prediction.files import scans_of
 from lungseg_helpers.scans.case import Case, case_id
 from lungseg_helpers.sources import datasets as sources
+from lungseg_helpers.sources.dataset_check import check_dataset
 from lungseg_helpers.sources.datasets import ensure_dataset, find_cases
 
 
@@ -74,6 +75,14 @@ def test_an_id_that_is_there_twice_is_refused(tmp_path: Path, second: str) -> No
     touch(tmp_path, "imagesTr/lung_001.nii.gz", second)
     with pytest.raises(SourceError, match="case lung_001 is there twice"):
         find_cases(tmp_path)
+
+
+def test_a_label_that_is_there_twice_is_refused_and_check_says_so(tmp_path: Path) -> None:
+    touch(tmp_path, "imagesTr/l1.nii.gz", "labelsTr/l1.nii", "labelsTr/l1.nii.gz")
+    with pytest.raises(SourceError, match=r"l1\.nii\.gz: the label of case l1 is there twice, also as .*l1\.nii;"):
+        find_cases(tmp_path)
+    said = [str(problem) for problem in check_dataset(tmp_path, workers=1).errors]
+    assert any("l1.nii.gz: has the id of" in line for line in said), said
 
 
 def test_scans_and_folders_can_be_named_together(decathlon: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
