@@ -32,12 +32,13 @@ def ensure_dataset(name: str | None = None) -> Path:
             return root
         print(f"making the phantom data set in {root} (1 to 3 minutes, once)", file=sys.stderr)
         return write_dataset(root)
-    # A named set's dataset.json is written last, so without it the set is unfinished.
-    if (root / "dataset.json").is_file() if name in KNOWN_SETS else root.is_dir():
-        return root
     if name == "real":
-        print(f"fetching the real patients into {root} (once)", file=sys.stderr)
-        return fetch_real(root)
+        if not (root / "dataset.json").is_file():
+            print(f"fetching the real patients into {root} (once)", file=sys.stderr)
+        return fetch_real(root)  # which makes an older set again
+    # Task06's dataset.json is written last, so without it the set is unfinished.
+    if (root / "dataset.json").is_file() if name == "decathlon" else root.is_dir():
+        return root
     if name == "decathlon":
         raise SourceError(f"{root}: Task06 is not there; run 'lungseg fetch decathlon' first (8.5 GB)")
     raise SourceError(f"{root}: no such folder; give an existing one, or one of the names {', '.join(KNOWN_SETS)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from lungseg_helpers.phantom.dataset import VERSION
 from lungseg_helpers.prediction.files import scans_of
 from lungseg_helpers.scans.case import Case, case_id
 from lungseg_helpers.sources import datasets as sources
+from lungseg_helpers.sources import real_patients
 from lungseg_helpers.sources.dataset_check import check_dataset
 from lungseg_helpers.sources.datasets import ensure_dataset, find_cases
 
@@ -126,11 +128,30 @@ def test_the_environment_chooses_folder_and_data_set(tmp_path: Path, monkeypatch
 
 def test_a_data_set_that_is_there_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUNGSEG_DATA_DIR", str(tmp_path))
-    for name, folder in sources.KNOWN_SETS.items():
-        touch(tmp_path, f"{folder}/dataset.json")
-        (tmp_path / folder / "dataset.json").write_text(f'{{"release": "phantom version {VERSION}"}}')
-        assert ensure_dataset(name) == tmp_path / folder
+    real = {"name": real_patients.NAME, "release": real_patients.RELEASE, "training": []}
+    for name, description in {
+        "phantom": {"release": f"phantom version {VERSION}"},
+        "real": real,
+        "decathlon": {},
+    }.items():
+        folder = tmp_path / sources.KNOWN_SETS[name]
+        folder.mkdir()
+        (folder / "dataset.json").write_text(json.dumps(description))
+        assert ensure_dataset(name) == folder
     assert ensure_dataset(str(tmp_path)) == tmp_path
+
+
+def test_real_patients_of_an_older_release_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one(out: Path, *_: Path) -> list[str]:
+        touch(out, "imagesTr/a.nii.gz", "labelsTr/a.nii.gz")
+        return ["a"]
+
+    monkeypatch.setattr(real_patients, "_write_lidc", one)
+    monkeypatch.setattr(real_patients, "_write_radiomics", lambda *_: [])
+    monkeypatch.setenv("LUNGSEG_DATA_DIR", str(tmp_path))
+    touch(tmp_path, "real/imagesTr/stale.nii.gz")
+    (tmp_path / "real" / "dataset.json").write_text(json.dumps({"name": real_patients.NAME, "release": "0"}))
+    assert [case.id for case in find_cases(ensure_dataset("real"))] == ["a"]
 
 
 def test_what_is_missing_is_made_with_a_line_that_says_so(
