@@ -72,6 +72,16 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
         find_cases(tmp_path / "absent")
 
 
+@pytest.mark.parametrize("beside", ["labelsTr/a.nii.gz", "imagesTs/notes.txt"])
+def test_check_and_find_cases_agree_which_folder_is_a_decathlon(tmp_path: Path, beside: str) -> None:
+    touch(tmp_path, "a.nii.gz", beside)
+    assert [case.id for case in find_cases(tmp_path)] == ["a"]
+    report = check_dataset(tmp_path, workers=1)
+    assert report.cases == ("a",)
+    named = [problem.fault for problem in report.errors if "labelsTr" in problem.file]
+    assert named == (["has no image in imagesTr"] if "labels" in beside else [])
+
+
 @pytest.mark.parametrize("second", ["imagesTr/lung_001.nii", "imagesTs/lung_001.nii.gz"])
 def test_an_id_that_is_there_twice_is_refused(tmp_path: Path, second: str) -> None:
     touch(tmp_path, "imagesTr/lung_001.nii.gz", second)
