@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -58,6 +60,20 @@ def test_label_values_are_chosen(toy_case, tmp_path: Path, monkeypatch, capsys) 
     for wrong in ("tumour", "0,1", "256", ""):
         status, _, err = lungseg(monkeypatch, capsys, "check", tmp_path, "--labels", wrong)
         assert status == 2 and "--labels" in err and "Traceback" not in err
+
+
+def test_a_name_that_is_not_utf_8_is_printed(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"M\xfcller")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has UTF-8 names alone")
+    (folder / os.fsdecode(b"M\xfcller.nii.gz")).write_bytes(b"no scan")
+    command = [sys.executable, "-m", "lungseg_helpers.cli", "check", str(folder)]
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}  # as in most locales
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=strict, timeout=300)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert r"error: M\udcfcller: " in done.stdout and "1 cases checked: 1 errors" in done.stdout
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch, capsys) -> None:

@@ -17,6 +17,9 @@ def main() -> None:
 
     Where a package is missing without which there are no commands, every one of them is ``lungseg doctor``.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file's name may hold what the stream's encoding does not have
+            stream.reconfigure(errors="backslashreplace")
     try:
         from . import data, networks, ranking  # noqa: F401  (each adds its commands)
         from .common import app, tell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,30 @@ def case_id(path: str | Path) -> str:
 def files_below(folder: Path) -> list[Path]:
     """Return what lies below a folder and is no folder, sorted, without what is hidden or in hidden folders.
 
-    There lie second copies: those of version control, of notebooks' checkpoints, of waste bins.
+    There lie second copies: those of version control, of notebooks' checkpoints, of waste bins. A folder that is a
+    link is looked into as well, but none twice, and none that holds ``folder``.
     """
-    paths = (path for path in folder.rglob("*") if not path.is_dir())
-    return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    files: list[Path] = []
+    seen = set(folder.resolve().parents)
+    waiting = deque([folder])
+    while waiting:
+        here = waiting.popleft()
+        if (real := here.resolve()) in seen:
+            continue
+        seen.add(real)
+        for path in _entries(here):
+            if not path.is_dir():
+                files.append(path)
+            elif path.is_symlink():  # last, so that what a link repeats is found where it is
+                waiting.append(path)
+            else:
+                waiting.appendleft(path)
+    return sorted(files)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what lies in a folder and is not hidden, sorted; nothing where this user may not list it."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except PermissionError:
+        return []

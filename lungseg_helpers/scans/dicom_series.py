@@ -19,6 +19,7 @@ from scipy import ndimage
 from ..errors import ScanError
 from ..hounsfield import AIR_HU
 from .dicom_headers import Series, Slice
+from .itk import itk_name
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM counts mm to the left, back and head; NIfTI to the right, front and head."""
@@ -118,7 +119,7 @@ def _read_pixels(series: Series, paths: list[Path]) -> tuple[np.ndarray, list[st
         if plain and file.path.stat().st_size < least:
             raise ScanError(f"{file.path}: is cut short; copy or download it again")
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([str(path) for path in paths])
+    reader.SetFileNames([itk_name(path) for path in paths])
     if len({(file.header.get("RescaleSlope"), file.header.get("RescaleIntercept")) for file in series.slices}) > 1:
         reader.SetOutputPixelType(sitk.sitkFloat32)  # else that of the first slice, into which others may not fit
     try:

@@ -32,7 +32,7 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not path.exists():
         raise ScanError(f"{path}: does not exist; check the path")
     try:
-        image = sitk.ReadImage(str(path))
+        image = sitk.ReadImage(itk_name(path))
     except RuntimeError as error:
         raise ScanError(f"{path}: SimpleITK cannot read it; give an undamaged NRRD, MHA or DICOM file") from error
     if path.suffix.lower() in (".nrrd", ".nhdr") and not image.HasMetaDataKey("NRRD_space"):
@@ -43,6 +43,15 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ScanError(f"{path}: is not one 3-D volume of plain numbers; give one volume of the series")
     return sitk.GetArrayFromImage(image).transpose(2, 1, 0), itk_affine(image)
+
+
+def itk_name(path: Path) -> str:
+    """Return a path as SimpleITK takes it; :class:`ScanError` where it is not UTF-8, at which ITK ends the process."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise ScanError(f"{path}: its name, or that of a folder above, is not UTF-8; rename it") from error
+    return str(path)
 
 
 def _says_spacing(path: Path) -> bool:
@@ -67,7 +76,7 @@ def itk_affine(image: sitk.Image) -> np.ndarray:
 def announced_bytes(path: Path) -> int:
     """Return how many bytes the voxels of an image have by its header alone; :class:`ScanError` where it has none."""
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:

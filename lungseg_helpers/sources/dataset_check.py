@@ -16,6 +16,7 @@ from ..errors import LungsegError, SourceError, attempt
 from ..parallel import side_by_side
 from ..scans.case import NIFTI_ENDINGS, Case, case_id
 from ..scans.checking import Problem, Severity, check_case
+from .datasets import is_decathlon
 from .patients import PATIENTS, read_patients
 
 WHOLE = "data set"
@@ -95,9 +96,12 @@ class _Layout:
         self.root = root
         self.problems: list[Problem] = []
         self.cases: list[Case] = []
-        decathlon = any((root / folder).is_dir() for folder in (*SCAN_FOLDERS, "labelsTr"))
+        try:
+            decathlon = is_decathlon(root)
+        except SourceError:  # imagesTs may not be listed, which _scans will say
+            decathlon = True
         images = [path for folder in (SCAN_FOLDERS if decathlon else (".",)) for path in self._scans(root / folder)]
-        labels = self._scans(root / "labelsTr") if decathlon else []
+        labels = self._scans(root / "labelsTr")
         self._pair(images, labels)
         if not images:
             self._add(WHOLE, root, "holds no .nii or .nii.gz scan", "give the folder that holds them, or import them")

@@ -32,12 +32,13 @@ def ensure_dataset(name: str | None = None) -> Path:
             return root
         print(f"making the phantom data set in {root} (1 to 3 minutes, once)", file=sys.stderr)
         return write_dataset(root)
-    # A named set's dataset.json is written last, so without it the set is unfinished.
-    if (root / "dataset.json").is_file() if name in KNOWN_SETS else root.is_dir():
-        return root
     if name == "real":
-        print(f"fetching the real patients into {root} (once)", file=sys.stderr)
-        return fetch_real(root)
+        if not (root / "dataset.json").is_file():
+            print(f"fetching the real patients into {root} (once)", file=sys.stderr)
+        return fetch_real(root)  # which makes an older set again
+    # Task06's dataset.json is written last, so without it the set is unfinished.
+    if (root / "dataset.json").is_file() if name == "decathlon" else root.is_dir():
+        return root
     if name == "decathlon":
         raise SourceError(f"{root}: Task06 is not there; run 'lungseg fetch decathlon' first (8.5 GB)")
     raise SourceError(f"{root}: no such folder; give an existing one, or one of the names {', '.join(KNOWN_SETS)}")
@@ -73,19 +74,27 @@ def find_cases(root: str | Path) -> list[Case]:
         raise SourceError(f"{root}: no such folder; give a folder that holds .nii.gz scans")
     if is_decathlon(root):
         images = [*nifti_files(root / "imagesTr"), *nifti_files(root / "imagesTs")]
-        labels = {case_id(path): path for path in nifti_files(root / "labelsTr")}
+        labels = _by_id(nifti_files(root / "labelsTr"), "the label of case")
     else:
         images, labels = nifti_files(root), {}
-    cases: dict[str, Case] = {}
-    for image in images:
-        id_ = case_id(image)
-        if id_ in cases:
-            raise SourceError(f"{image}: case {id_} is there twice, also as {cases[id_].image}; remove one")
-        cases[id_] = Case(id_, image, labels.get(id_) if image.parent.name != "imagesTs" else None)
+    cases = {
+        id_: Case(id_, image, labels.get(id_) if image.parent.name != "imagesTs" else None)
+        for id_, image in _by_id(images, "case").items()
+    }
     if not cases:
         raise SourceError(f"{root}: no .nii or .nii.gz scan in this folder; give the folder that holds them")
     patients = read_patients(root, cases)
     return [replace(cases[id_], patient=patients.get(id_, id_)) for id_ in sorted(cases)]
+
+
+def _by_id(paths: list[Path], what: str) -> dict[str, Path]:
+    """Return id -> path; :class:`SourceError` where two paths have one id."""
+    by_id: dict[str, Path] = {}
+    for path in paths:
+        first = by_id.setdefault(id_ := case_id(path), path)
+        if first != path:
+            raise SourceError(f"{path}: {what} {id_} is there twice, also as {first}; remove one")
+    return by_id
 
 
 def is_decathlon(folder: Path) -> bool:

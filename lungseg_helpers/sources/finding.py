@@ -60,7 +60,8 @@ def find_scans(
 
     A DICOM scan is called after its PatientID and its series' number. The PatientID stands there, and as the
     patient, as its :func:`pseudonym`; with ``keep_ids`` as it is. ``patients`` is a regular expression whose
-    first group, looked for in a scan's path below ``folder``, is the patient of a scan without PatientID.
+    first group, looked for in the path below ``folder`` of a scan's file, or of a series' first, is the patient
+    of a scan without PatientID.
     What ``lungseg predict`` has written there is neither scan nor label.
     """
     lines: list[str] = []
@@ -86,7 +87,8 @@ def _with_patient(scan: Found, folder: Path, pattern: str, lines: list[str]) -> 
     """Return the scan with the patient that its path names, where nothing better does."""
     if scan.patient:
         return scan
-    match = re.search(pattern, scan.source.relative_to(folder).as_posix())
+    file = scan.series.slices[0].path if scan.series else scan.source
+    match = re.search(pattern, file.relative_to(folder).as_posix())
     if match is None or not match[1]:
         lines.append(f"{scan.source}: its path names no patient by {pattern!r}; it is taken for a patient of its own")
         return scan
@@ -135,16 +137,15 @@ def _dicom_reader(series: Series, beside: list[Slice], regions: str) -> Callable
 def _find_files(folder: Path, lines: list[str]) -> Iterator[Found]:
     """Find NIfTI, NRRD and MHA scans: as a Decathlon folder, else by their names, label beside image.
 
-    A label that is of no image, and a second one of an image, are left out with a line.
+    A label that is of no image, a second one of an image, and a second image of one name, such as an unpacked
+    copy, are left out with a line.
     """
     if is_decathlon(folder):
         cases = find_cases(folder)
         used = {case.label for case in cases}
         for path in nifti_files(folder / "labelsTr"):
             if path not in used:
-                lines.append(
-                    f"{path}: is of no image in imagesTr, or a second label of one, and is left out; rename it"
-                )
+                lines.append(f"{path}: is of no image in imagesTr and is left out; rename it")
         for case in cases:
             patient = "" if case.patient == case.id else case.patient
             yield Found(_safe(case.id), case.image, case.label, _file_reader(case.image, case.label), patient)
@@ -164,16 +165,18 @@ def _find_files(folder: Path, lines: list[str]) -> Iterator[Found]:
                 lines.append(f"{path}: is left out, a second label beside {first.name}; merge the two, or remove one")
         else:
             match = IMAGE_MARK.match(stem.name)
-            images[path] = stem.with_name(match["case"]) if match else stem
+            first = images.setdefault(stem.with_name(match["case"]) if match else stem, path)
+            if first != path:
+                lines.append(f"{path}: is left out, a second image called as {first.name} is; rename it, or remove one")
     for parent, paths in lone.items():
-        beside = [stem for path, stem in images.items() if path.parent == parent]
+        beside = [stem for stem in images if stem.parent == parent]
         if len(paths) == len(beside) == 1 and beside[0] not in labels:
             labels[beside[0]] = paths[0]
         else:
             lines += [f"{path}: does not say of which scan it is, and is left out; {LABEL_RULE}" for path in paths]
-    for stem in sorted(set(labels) - set(images.values())):
+    for stem in sorted(set(labels) - set(images)):
         lines.append(f"{labels[stem]}: is the label of no image and is left out; {LABEL_RULE}")
-    for path, stem in images.items():
+    for stem, path in images.items():
         yield Found(_safe(stem.name), path, labels.get(stem), _file_reader(path, labels.get(stem)))
 
 

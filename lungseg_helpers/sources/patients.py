@@ -53,5 +53,6 @@ def write_patients(root: Path, patients: Mapping[str, str]) -> None:
     """Write ``root/patients.csv`` of the cases whose patient is not called as they are; no file where there is none."""
     rows = sorted((case, patient) for case, patient in patients.items() if case != patient)
     if rows:
-        with (Path(root) / PATIENTS).open("w", encoding="utf-8", newline="") as file:
+        # a patient named by a path that is not UTF-8 is written with its odd bytes as \udcfc and such
+        with (Path(root) / PATIENTS).open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([HEADER, *rows])

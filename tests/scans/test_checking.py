@@ -367,6 +367,12 @@ def test_permission_of_a_folder(case: Case, tmp_path: Path, monkeypatch: pytest.
     assert ("lung_001", "has no label", "error") in found
 
 
+def test_permission_of_the_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "imagesTs").mkdir()
+    forbid(monkeypatch, "iterdir", tmp_path / "imagesTs")
+    assert (WHOLE, "may not be listed by this user", "error") in faults(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "severity", "fault"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from lungseg_helpers.phantom.dataset import VERSION
 from lungseg_helpers.prediction.files import scans_of
 from lungseg_helpers.scans.case import Case, case_id
 from lungseg_helpers.sources import datasets as sources
+from lungseg_helpers.sources import real_patients
+from lungseg_helpers.sources.dataset_check import check_dataset
 from lungseg_helpers.sources.datasets import ensure_dataset, find_cases
 
 
@@ -69,11 +72,29 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
         find_cases(tmp_path / "absent")
 
 
+@pytest.mark.parametrize("beside", ["labelsTr/a.nii.gz", "imagesTs/notes.txt"])
+def test_check_and_find_cases_agree_which_folder_is_a_decathlon(tmp_path: Path, beside: str) -> None:
+    touch(tmp_path, "a.nii.gz", beside)
+    assert [case.id for case in find_cases(tmp_path)] == ["a"]
+    report = check_dataset(tmp_path, workers=1)
+    assert report.cases == ("a",)
+    named = [problem.fault for problem in report.errors if "labelsTr" in problem.file]
+    assert named == (["has no image in imagesTr"] if "labels" in beside else [])
+
+
 @pytest.mark.parametrize("second", ["imagesTr/lung_001.nii", "imagesTs/lung_001.nii.gz"])
 def test_an_id_that_is_there_twice_is_refused(tmp_path: Path, second: str) -> None:
     touch(tmp_path, "imagesTr/lung_001.nii.gz", second)
     with pytest.raises(SourceError, match="case lung_001 is there twice"):
         find_cases(tmp_path)
+
+
+def test_a_label_that_is_there_twice_is_refused_and_check_says_so(tmp_path: Path) -> None:
+    touch(tmp_path, "imagesTr/l1.nii.gz", "labelsTr/l1.nii", "labelsTr/l1.nii.gz")
+    with pytest.raises(SourceError, match=r"l1\.nii\.gz: the label of case l1 is there twice, also as .*l1\.nii;"):
+        find_cases(tmp_path)
+    said = [str(problem) for problem in check_dataset(tmp_path, workers=1).errors]
+    assert any("l1.nii.gz: has the id of" in line for line in said), said
 
 
 def test_scans_and_folders_can_be_named_together(decathlon: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -117,11 +138,30 @@ def test_the_environment_chooses_folder_and_data_set(tmp_path: Path, monkeypatch
 
 def test_a_data_set_that_is_there_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUNGSEG_DATA_DIR", str(tmp_path))
-    for name, folder in sources.KNOWN_SETS.items():
-        touch(tmp_path, f"{folder}/dataset.json")
-        (tmp_path / folder / "dataset.json").write_text(f'{{"release": "phantom version {VERSION}"}}')
-        assert ensure_dataset(name) == tmp_path / folder
+    real = {"name": real_patients.NAME, "release": real_patients.RELEASE, "training": []}
+    for name, description in {
+        "phantom": {"release": f"phantom version {VERSION}"},
+        "real": real,
+        "decathlon": {},
+    }.items():
+        folder = tmp_path / sources.KNOWN_SETS[name]
+        folder.mkdir()
+        (folder / "dataset.json").write_text(json.dumps(description))
+        assert ensure_dataset(name) == folder
     assert ensure_dataset(str(tmp_path)) == tmp_path
+
+
+def test_real_patients_of_an_older_release_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one(out: Path, *_: Path) -> list[str]:
+        touch(out, "imagesTr/a.nii.gz", "labelsTr/a.nii.gz")
+        return ["a"]
+
+    monkeypatch.setattr(real_patients, "_write_lidc", one)
+    monkeypatch.setattr(real_patients, "_write_radiomics", lambda *_: [])
+    monkeypatch.setenv("LUNGSEG_DATA_DIR", str(tmp_path))
+    touch(tmp_path, "real/imagesTr/stale.nii.gz")
+    (tmp_path / "real" / "dataset.json").write_text(json.dumps({"name": real_patients.NAME, "release": "0"}))
+    assert [case.id for case in find_cases(ensure_dataset("real"))] == ["a"]
 
 
 def test_what_is_missing_is_made_with_a_line_that_says_so(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import locale
+import os
 import re
 import shutil
 import sys
@@ -393,11 +394,34 @@ def test_patients_of_files_come_from_their_paths(tmp_path: Path) -> None:
             bring(folder, tmp_path / "none", patients=wrong)
 
 
+def test_patients_of_series_without_patient_id_come_from_their_files_paths(tmp_path: Path) -> None:
+    def hide(data: FileDataset, k: int) -> None:
+        data.PatientID = ""
+
+    for number in (1, 2):
+        write_series(tmp_path / "in" / "ann", number=number, change=hide)
+    cases, lines = bring(tmp_path / "in", tmp_path / "out", patients="^([^/]+)/")
+    assert {case.id: case.patient for case in cases} == {"ann_s1": "ann", "ann_s2": "ann"} and lines == []
+
+
 def test_patients_of_a_decathlon_folder_are_kept(tmp_path: Path) -> None:
     folder = write_scans(tmp_path / "in" / "imagesTr", "a.nii.gz", "b.nii.gz").parent
     (folder / "patients.csv").write_text("case,patient\nb,a\n")
     cases, _ = bring(folder, tmp_path / "out")
     assert {case.id: case.patient for case in cases} == {"a": "a", "b": "a"}
+
+
+def test_where_a_name_is_not_utf_8_nifti_is_imported_and_the_others_have_their_line(tmp_path: Path) -> None:
+    write_scans(tmp_path / "in" / "a", "a.nii.gz", "b.nii.gz", "c.nrrd")
+    write_series(tmp_path / "in" / "a" / "dicom")
+    odd = tmp_path / "in" / os.fsdecode(b"M\xfcller")
+    try:
+        (tmp_path / "in" / "a").rename(odd)
+    except OSError:
+        pytest.skip("this file system has UTF-8 names alone")
+    cases, lines = bring(tmp_path / "in", tmp_path / "out", patients="^([^/]+)/")
+    assert {case.id: case.patient for case in cases} == {"a": r"M\udcfcller", "b": r"M\udcfcller"}
+    assert len(lines) == 2 and all(line.startswith(str(odd)) and "is not UTF-8; rename it" in line for line in lines)
 
 
 # nothing is lost without a word
@@ -410,6 +434,14 @@ def test_a_label_without_image_and_a_second_label_are_named(tmp_path: Path) -> N
     assert len(lines) == 2
     assert "a_seg.nrrd: is left out, a second label beside a_label.nrrd" in lines[0]
     assert "labels/b_label.nrrd: is the label of no image" in lines[1]
+
+
+@pytest.mark.parametrize("copy", ["a.nii.gz", "a.nrrd", "a_ct.nii"])
+def test_a_second_image_of_one_name_is_no_other_patient(copy: str, tmp_path: Path) -> None:
+    folder = write_scans(tmp_path / "in", "a.nii", copy, "a_label.nii.gz", "b/a.nii.gz")
+    cases, (line,) = bring(folder, tmp_path / "out")
+    assert {case.id: case.label is not None for case in cases} == {"a": True, "a_2": False}
+    assert line.startswith(f"{folder / copy}: is left out, a second image called as a.nii is")
 
 
 @pytest.mark.parametrize("name", ["mask", "label", "Seg", "segmentation"])

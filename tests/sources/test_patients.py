@@ -59,6 +59,11 @@ def test_check_names_a_malformed_file(three: Path) -> None:
     assert sum("lists case d, which is not in this data set; remove the line" in line for line in problems) == 1
 
 
+def test_a_patient_whose_name_is_not_utf_8_is_written_and_read(three: Path) -> None:
+    write_patients(three, {"a": "M\udcfcller", "b": "M\udcfcller", "c": "Müller"})
+    assert read_patients(three, "abc") == {"a": r"M\udcfcller", "b": r"M\udcfcller", "c": "Müller"}
+
+
 def test_what_is_written_is_read(three: Path) -> None:
     write_patients(three, {"b": "b", "a": "a"})
     assert not (three / "patients.csv").exists(), "nothing to say"
