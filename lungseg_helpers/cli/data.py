@@ -75,6 +75,9 @@ def phantom(
         typer.Option(help="For a class challenge: a folder for the labelled cases' scans, without labels and seed."),
     ] = None,
     workers: WorkersOption = None,
+    crowded: Annotated[
+        bool, typer.Option("--crowded", help="Harder ones: hila full of vessels, large nodes, masses at the bases.")
+    ] = False,
 ) -> None:
     """Make digital chest phantoms with tumours, as a Decathlon data set.
 
@@ -98,7 +101,7 @@ def phantom(
     root = out or default
     # what lies in the default folder the course can make again; elsewhere it may be a challenge's only labels
     remake = root.resolve() == default.resolve()
-    print(made := write_dataset(root, cases, unlabelled, seed, matrix, workers, remake))
+    print(made := write_dataset(root, cases, unlabelled, seed, matrix, workers, remake, crowded))
     if handout:
         print(write_handout(made, handout))
 

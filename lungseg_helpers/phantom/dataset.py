@@ -43,13 +43,15 @@ def write_dataset(
     matrix: int = 256,
     workers: int | None = None,
     remake: bool = True,
+    crowded: bool = False,
 ) -> Path:
     """Write ``cases`` labelled and ``unlabelled`` further phantoms to ``out`` as a Decathlon data set.
 
     The files are the same for any number of ``workers`` (default: one per core). ``seed`` is 0 or more. A killed
-    run leaves no half file, and the next run goes on where it stopped. Phantoms that lie there of another seed, matrix
-    or version, or that are none of these cases, are removed; without ``remake`` nothing is, and they are an error.
-    No two values of ``seed`` share a patient. A worker needs about 0.4 GB at matrix 256 and 3 GB at 512. Returns
+    run leaves no half file, and the next run goes on where it stopped. Phantoms that lie there of another seed, matrix,
+    kind (``crowded``, see :func:`make_phantom`) or version, or that are none of these cases, are removed; without
+    ``remake`` nothing is, and they are an error. No two values of ``seed`` share a patient. A worker needs about
+    0.4 GB at matrix 256 and 3 GB at 512. Returns
     ``out``. Raises :class:`SourceError` where ``out`` holds scans that are no phantoms, or cannot be written.
     """
     out = Path(out)
@@ -68,12 +70,12 @@ def write_dataset(
     for i, name in enumerate(names):
         image = out / ("imagesTr" if i < cases else "imagesTs") / f"{name}.nii.gz"
         wanted[image] = (seed * 100_000 + i + 1, image, out / "labelsTr" / f"{name}.nii.gz" if i < cases else None)
-    _clear_other(out, wanted, matrix, remake)
-    todo = [job for job in wanted.values() if not _is_done(*job, matrix)]
+    _clear_other(out, wanted, (matrix, crowded), remake)
+    todo = [job for job in wanted.values() if not _is_done(*job, matrix, crowded)]
     if todo:
         # A set is whole when it has its description.
         (out / "dataset.json").unlink(missing_ok=True)
-        for _ in side_by_side(_write_case, [(*job, matrix) for job in todo], workers, "phantoms"):
+        for _ in side_by_side(_write_case, [(*job, matrix, crowded) for job in todo], workers, "phantoms"):
             pass
     text = dataset_json(
         "Lung phantoms",
@@ -116,9 +118,9 @@ def _names(cases: int) -> list[str]:
     return [f"lung_{number:03d}" for number in range(1, cases + 1)]
 
 
-def _stamp(seed: int, matrix: int) -> str:
+def _stamp(seed: int, matrix: int, crowded: bool) -> str:
     """What a file says about itself in its NIfTI header, at most 79 characters."""
-    return f"lungseg phantom v{VERSION} seed {seed} matrix {matrix}"
+    return f"lungseg phantom v{VERSION} seed {seed} matrix {matrix}{' crowded' * crowded}"
 
 
 def _read_stamp(path: Path) -> str:
@@ -130,16 +132,16 @@ def _read_stamp(path: Path) -> str:
     return header[148:228].rstrip(b"\0").decode("ascii", "replace")
 
 
-def _is_done(seed: int, image: Path, label: Path | None, matrix: int) -> bool:
-    return all(path is None or _read_stamp(path) == _stamp(seed, matrix) for path in (image, label))
+def _is_done(seed: int, image: Path, label: Path | None, matrix: int, crowded: bool) -> bool:
+    return all(path is None or _read_stamp(path) == _stamp(seed, matrix, crowded) for path in (image, label))
 
 
-def _clear_other(out: Path, wanted: dict, matrix: int, remake: bool) -> None:
+def _clear_other(out: Path, wanted: dict, kind: tuple[int, bool], remake: bool) -> None:
     """Remove phantoms of other settings and left-over temporary files; refuse to touch anything else.
 
     All is looked at before anything is removed. Without ``remake`` no phantom is.
     """
-    keep = {path: _stamp(job[0], matrix) for job in wanted.values() for path in job[1:] if path}
+    keep = {path: _stamp(job[0], *kind) for job in wanted.values() for path in job[1:] if path}
     others, stale = [], []
     for path in sorted(p for f in FOLDERS for p in (out / f).iterdir()):
         if path.name.startswith("."):
@@ -154,7 +156,7 @@ def _clear_other(out: Path, wanted: dict, matrix: int, remake: bool) -> None:
     if others and not remake:
         count = len({path.name for path in others})
         raise SourceError(
-            f"{out}: holds {count} phantoms of other settings (seed, matrix, number of cases, or version); "
+            f"{out}: holds {count} phantoms of other settings (seed, matrix, kind, number of cases, or version); "
             "name a new folder"
         )
     for path in (*others, *stale):
@@ -170,13 +172,13 @@ def is_current(out: Path) -> bool:
         return False
 
 
-def _write_case(seed: int, image: Path, label: Path | None, matrix: int) -> None:
-    phantom = make_phantom(seed, matrix)
+def _write_case(seed: int, image: Path, label: Path | None, matrix: int, crowded: bool) -> None:
+    phantom = make_phantom(seed, matrix, crowded)
     # The label first: an image without its label would look finished to a reader of the folder.
     for path, voxels in ((label, phantom.label), (image, phantom.image)):
         if path is not None:
             with _disk_errors(path):
-                write_nifti(path, voxels, phantom.affine, note=_stamp(seed, matrix))
+                write_nifti(path, voxels, phantom.affine, note=_stamp(seed, matrix, crowded))
 
 
 @contextlib.contextmanager

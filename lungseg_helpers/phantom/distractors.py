@@ -12,12 +12,16 @@ from .patient import Patient
 CONSOLIDATED = 0.06
 """Share of patients with lung that holds no air though no tumour blocks it: pneumonia, collapse of another cause."""
 
+LARGE_NODES = 0.02
+"""Share of lymph nodes in a crowded chest that are larger than normal, to 20 mm: inflamed, or metastases, which nobody
+labelled as tumour; the course's own."""
+
 FISSURE_FEET = 0.5
 """Share of patients with fat or fluid where the oblique fissure stands on the diaphragm."""
 
 
 def paint_nodes(canvas: Canvas, patient: Patient, distance: np.ndarray, rng: np.random.Generator) -> None:
-    """Lymph nodes at hila and windpipe, 3–12 mm across (normal to 10 mm short axis), some calcified.
+    """Lymph nodes at hila and windpipe, 3–12 mm across (normal to 10 mm short axis), a few to 20 mm, some calcified.
 
     Some at the hilum bulge into the lung: ``distance`` in mm (slice, row, column), to what
     the lungs leave free, grows by these.
@@ -27,7 +31,9 @@ def paint_nodes(canvas: Canvas, patient: Patient, distance: np.ndarray, rng: np.
         at_hilum = rng.random() < 0.4
         middle = (side * 14.0, -26.0, patient.carina + 8)
         centre = np.array(patient.hilum(side) if at_hilum else middle) + rng.normal(0, (9, 10, 18))
-        radii = tuple(rng.uniform(1.5, 6.0) * rng.uniform(0.7, 1.4, 3))
+        large = patient.crowded and rng.random() < LARGE_NODES
+        size = rng.uniform(6.0, 10.0) if large else rng.uniform(1.5, 6.0)
+        radii = tuple(size * rng.uniform(0.7, 1.4, 3))
         box = canvas.around(centre, max(radii) + 3)
         hu = rng.uniform(250, 900) if rng.random() < 0.12 * (0.5 + patient.age) else rng.uniform(25, 60)
         shape = ellipsoid(*canvas.mesh(box), tuple(centre), radii)

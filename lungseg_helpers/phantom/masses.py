@@ -42,7 +42,11 @@ def _draw_centre(canvas: Canvas, tumour: Tumour, anatomy: Anatomy, rng: np.rando
         misfit = _central_misfit(canvas, tumour, anatomy, coarse)
         suited = np.flatnonzero(misfit <= max(2.0, float(np.quantile(misfit, 1e-4))))
     else:
+        _, y, z = canvas.mesh(coarse)
+        low = anatomy.patient.u(z) < 0.45
+        behind = y > anatomy.patient.cage_back(z) - 20 - radius
         near = {
+            "base": (wall < 0.9 * radius) & (wall > 0.2 * radius) & (depth > 0.2 * radius) & low & behind,
             "lung": depth > radius + 3,
             "pleura": (wall < 0.9 * radius) & (wall > 0.3 * radius) & (depth > 0.2 * radius),
             "vessel": (vessel > 0.6) & (depth > 0.7 * radius),

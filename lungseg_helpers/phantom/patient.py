@@ -24,7 +24,8 @@ class Patient:
 
     Heights are measured from the lowest point of the lungs (z = 0) to their apex (z =
     ``height``); ``u`` = z / height is used throughout. x = 0 is the midline, y = 0 the
-    front of the vertebral bodies at mid-chest.
+    front of the vertebral bodies at mid-chest. ``hila`` is how far the right and the left hilum lie outwards, backwards
+    and upwards of the usual place; None in a chest that is not :attr:`crowded`.
     """
 
     female: bool
@@ -49,6 +50,12 @@ class Patient:
     right_heart_hu: float
     left_heart_hu: float
     venous_hu: float
+    hila: tuple[tuple[float, ...], ...] | None = None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether hila have as many vessels as a patient's, and some lymph nodes are large."""
+        return self.hila is not None
 
     @property
     def wall(self) -> float:
@@ -67,7 +74,8 @@ class Patient:
 
     def hilum(self, side: int) -> tuple[float, float, float]:
         """Where a side's main pulmonary artery ends (x, y, z) mm; ``side`` is -1 right, 1 left."""
-        return (side * 40.0, -16.0, self.carina - (20 if side < 0 else 16))
+        x, y, z = self.hila[0 if side < 0 else 1] if self.hila else (0.0, 0.0, 0.0)
+        return (side * (40.0 + x), -16.0 + y, self.carina - (20 if side < 0 else 16) + z)
 
     def lobe_root(self, side: int, lobe: str, vein: bool) -> tuple[float, float, float]:
         """Where the artery (or vein) of ``lobe`` ("upper", "middle", "lower") enters it, (x, y, z) mm."""
@@ -103,8 +111,8 @@ class Patient:
         return self.cage_back(z) - self.depth * share
 
 
-def draw_patient(rng: np.random.Generator) -> Patient:
-    """Draw a patient: adult build and the contrast phase of the scan."""
+def draw_patient(rng: np.random.Generator, crowded: bool = False) -> Patient:
+    """Draw a patient: adult build and the contrast phase of the scan; ``crowded`` as in :class:`Patient`."""
     female = bool(rng.random() < 0.42)
     size = rng.normal(0.95 if female else 1.03, 0.05)
     radiotherapy = bool(rng.random() < RADIOTHERAPY)
@@ -136,6 +144,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         right_heart_hu=float(right),
         left_heart_hu=float(aorta * rng.uniform(0.9, 1.1)),
         venous_hu=float(right if rng.random() < 0.6 else right * rng.uniform(1.0, 2.5)),
+        hila=tuple(tuple(rng.normal(0, (3, 4, 6)).tolist()) for _ in range(2)) if crowded else None,
     )
 
 

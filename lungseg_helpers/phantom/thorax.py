@@ -37,8 +37,8 @@ class Phantom:
     breathing: Breathing
 
 
-def make_phantom(seed: int, matrix: int = 256) -> Phantom:
-    """Make the phantom of one patient; the same seed and matrix always give the same voxels.
+def make_phantom(seed: int, matrix: int = 256, crowded: bool = False) -> Phantom:
+    """Make the phantom of one patient; the same arguments always give the same voxels.
 
     ``matrix`` is the number of rows and columns; 256 gives 90–130 slices, 512 twice as
     many. Pixels are 0.598–0.977 mm × 512 / matrix, as in Task06. From seed to seed the
@@ -46,12 +46,14 @@ def make_phantom(seed: int, matrix: int = 256) -> Phantom:
     breathing, emphysema, contrast phase, table, field of view, slice thickness, kernel, dose,
     padding, export window, LAS or RAS, and the tumours' number, volume, kind and place, with
     the lung that collapses behind them. Image values are HU from −1024 (or a padding of
-    −2048) to 3071, in some scans cut to a window. Raises :class:`SourceError` for a matrix below 32.
+    −2048) to 3071, in some scans cut to a window. ``crowded`` gives a chest that is harder to read: hila with as many
+    vessels as a patient's, larger lymph nodes, and masses at the back of the lungs' bases. Raises
+    :class:`SourceError` for a matrix below 32.
     """
     if matrix < 32:
         raise SourceError(f"phantom {seed}: matrix {matrix} is too small for a chest; use 64 or more")
     rng = np.random.default_rng([seed, 1])
-    patient = draw_patient(rng)
+    patient = draw_patient(rng, crowded)
     canvas = draw_canvas(rng, patient, matrix)
     scanner = physics.draw_scanner(rng, canvas)
     breathing = draw_breathing(rng, patient.radiotherapy)
@@ -72,7 +74,7 @@ def make_phantom(seed: int, matrix: int = 256) -> Phantom:
     distractors.paint_lines(canvas, patient, rng)
     distractors.paint_lung_findings(canvas, patient, lungs, cage, dome, rng)
     label = np.zeros(canvas.shape, np.uint8)
-    tumours = draw_tumours(seed)
+    tumours = draw_tumours(seed, crowded)
     anatomy = Anatomy(patient, lungs, cage, between, vessels)
     for tumour in tumours:
         paint_tumour(canvas, label, tumour, anatomy, rng)

@@ -15,9 +15,12 @@ KINDS = {"solid": 0.36, "lobulated": 0.22, "spiculated": 0.22, "part-solid": 0.0
 """Shares of kinds as seen in real Task06 patches: mostly solid."""
 
 PERIPHERAL = {"lung": 0.46, "pleura": 0.36, "vessel": 0.18}
+LARGE_PERIPHERAL, LARGE_FROM_ML = {"lung": 0.25, "pleura": 0.35, "vessel": 0.1, "base": 0.3}, 10.0
 CENTRAL = {"hilum": 0.5, "mediastinum": 0.5}
-SITES = (*PERIPHERAL, *CENTRAL)
-"""Sites, and their shares among peripheral and among central tumours; peripheral ones as seen in Task06 patches."""
+SITES = (*LARGE_PERIPHERAL, *CENTRAL)
+"""Sites, and their shares among peripheral and among central tumours; peripheral ones as seen in Task06 patches. In a
+crowded chest some peripheral ones of ``LARGE_FROM_ML`` or more lie at the back of a lung's base, where collapsed lung
+lies too, lest a network take every mass there for collapse; their share is the course's own."""
 
 CENTRAL_ML, CENTRAL_SHARE = (2.0, 5.0, 20.0, 60.0), (0.25, 0.35, 0.55, 0.65)
 """Share of central tumours by volume. Cancers found by screening are central in 11 %, those that screening missed in
@@ -28,9 +31,9 @@ MERGED = 0.6
 """Share of central tumours that grow into the fat of the mediastinum up to its vessels and heart; the course's own."""
 
 COLLAPSE, COLLAPSE_FROM_ML = 0.45, 3.0
-"""Share of central tumours from that volume with collapsed lung behind them, which makes about 12 % of all. Of advanced
-lung cancers 19 % (J BUON 15:679, 2010) to 48 % (Bülbül et al., Ups J Med Sci 115:176, 2010) have it, of small cell
-cancers 22 % (Vaaler et al., Chest 111:115, 1997), of small peripheral ones almost none."""
+"""Share of central tumours from that volume (and of those at a base) with collapsed lung behind them, which makes about
+12 % of all. Of advanced lung cancers 19 % (J BUON 15:679, 2010) to 48 % (Bülbül et al., Ups J Med Sci 115:176, 2010)
+have it, of small cell cancers 22 % (Vaaler et al., Chest 111:115, 1997), of small peripheral ones almost none."""
 
 GOLDEN = 0.6180339887498949
 
@@ -65,23 +68,24 @@ class Tumour:
         return self.site in CENTRAL
 
 
-def draw_tumours(seed: int) -> list[Tumour]:
+def draw_tumours(seed: int, crowded: bool = False) -> list[Tumour]:
     """Draw a case's tumours: one mostly, two now and then.
 
     The case's total volume has the rank seed × golden ratio (modulo 1) in Task06's
     distribution: alone it is as good as random, yet a few consecutive seeds already
     cover small and large tumours evenly. The rank repeats after :data:`EXACT_SEEDS`; nothing else does.
+    ``crowded`` as in :data:`SITES`.
     """
     rng = np.random.default_rng([seed, 2])
     rank = (seed % EXACT_SEEDS * GOLDEN + 0.5) % 1.0
     total = float(np.exp(np.interp(rank, VOLUME_RANKS, np.log(VOLUME_ML))))
     shares = [1.0] if total < 2 or rng.random() < 0.85 else [s := float(rng.uniform(0.55, 0.9)), 1 - s]
-    return [_draw_one(rng, share * total) for share in shares]
+    return [_draw_one(rng, share * total, crowded) for share in shares]
 
 
-def _draw_one(rng: np.random.Generator, volume: float) -> Tumour:
+def _draw_one(rng: np.random.Generator, volume: float, crowded: bool) -> Tumour:
     central = rng.random() < np.interp(np.log(volume), np.log(CENTRAL_ML), CENTRAL_SHARE)
-    sites = CENTRAL if central else PERIPHERAL
+    sites = CENTRAL if central else LARGE_PERIPHERAL if crowded and volume >= LARGE_FROM_ML else PERIPHERAL
     site = str(rng.choice(list(sites), p=list(sites.values())))
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     if kind == "cavitated" and volume < 3:
@@ -100,5 +104,7 @@ def _draw_one(rng: np.random.Generator, volume: float) -> Tumour:
     collapse = 0.0
     if central and volume >= COLLAPSE_FROM_ML and rng.random() < COLLAPSE:
         collapse = float(np.exp(rng.uniform(np.log(15), np.log(350))))
+    elif site == "base" and rng.random() < COLLAPSE:
+        collapse = float(np.exp(rng.uniform(np.log(5), np.log(80))))
     edge, margin = float(rng.uniform(0.8, 3.0)), float(rng.uniform(0.0, 1.3))
     return Tumour(volume, kind, site, core, rim, edge, margin, invade, collapse)

@@ -125,6 +125,17 @@ def test_other_settings_are_made_afresh(tmp_path):
     assert first.keys() == second.keys() and first != second
 
 
+def test_crowded_ones_are_other_phantoms_and_never_taken_for_the_usual(tmp_path):
+    def set_of(crowded, remake=True):
+        return write_dataset(tmp_path, 1, 0, seed=5, matrix=64, workers=1, remake=remake, crowded=crowded)
+
+    usual, crowded = _bytes(set_of(False)), _bytes(set_of(True))
+    assert usual != crowded
+    with pytest.raises(SourceError, match=r"other settings .*kind"):
+        set_of(False, remake=False)
+    assert _bytes(set_of(False)) == usual
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(SourceError, match="cannot make imagesTr"):
@@ -147,4 +158,4 @@ def test_nothing_to_make_is_refused(tmp_path):
 
 
 def test_version_is_in_the_stamp():
-    assert f"v{phantom.VERSION} " in phantom._stamp(1, 64)
+    assert f"v{phantom.VERSION} " in phantom._stamp(1, 64, False) and len(phantom._stamp(10**18, 512, True)) < 80

@@ -1,6 +1,8 @@
-"""What version 8 added: central tumours that merge, collapsed lung, breathing, couches and export windows."""
+"""What version 8 added: central tumours that merge, collapsed lung, breathing, couches, windows; and crowded chests."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from lungseg_helpers.phantom.anterior import THYMUS_SCORES, paint_anterior
 from lungseg_helpers.phantom.breathing import APEX_SHARE, FREE, MODES, Breathing, breathe, draw_breathing, position
 from lungseg_helpers.phantom.canvas import Canvas
 from lungseg_helpers.phantom.masses import SOLID_HU
+from lungseg_helpers.phantom.mediastinum import _paint_hila
 from lungseg_helpers.phantom.patient import ARMS_UP, RADIOTHERAPY, draw_canvas, draw_patient
 from lungseg_helpers.phantom.physics import EXPORT_WINDOWS, Scanner, digitise, draw_scanner
 from lungseg_helpers.phantom.thorax import make_phantom
@@ -19,6 +22,8 @@ from lungseg_helpers.phantom.tumours import (
     CENTRAL_SHARE,
     COLLAPSE,
     COLLAPSE_FROM_ML,
+    LARGE_FROM_ML,
+    LARGE_PERIPHERAL,
     MERGED,
     draw_tumours,
 )
@@ -49,7 +54,7 @@ def _share(flags) -> float:
     return float(np.mean(list(flags)))
 
 
-def _painted(monkeypatch, seed):
+def _painted(monkeypatch, seed, crowded=False):
     """A phantom made with every painting of a tumour watched: its HU, label and anatomy after each."""
     seen = []
 
@@ -59,7 +64,7 @@ def _painted(monkeypatch, seed):
         seen.append((canvas.hu.copy(), (label > 0) & (before == 0), anatomy))
 
     monkeypatch.setattr(thorax, "paint_tumour", watched)
-    return make_phantom(seed, MATRIX), seen
+    return make_phantom(seed, MATRIX, crowded), seen
 
 
 def test_central_tumours_have_the_declared_shares(recipes):
@@ -70,6 +75,42 @@ def test_central_tumours_have_the_declared_shares(recipes):
     assert _share(t.central for t in large) == pytest.approx(CENTRAL_SHARE[-1], abs=0.08)
     assert _share(t.invade_mm > MERGES_MM for t in recipes if t.central) == pytest.approx(MERGED, abs=0.05)
     assert all(t.invade_mm <= 3 for t in recipes if not t.central)
+
+
+def test_large_peripheral_tumours_of_crowded_chests_lie_at_a_base_as_often_as_declared(recipes):
+    crowded = [tumour for seed in range(3000) for tumour in draw_tumours(seed, crowded=True)]
+    large = [t for t in crowded if not t.central and t.volume_ml >= LARGE_FROM_ML]
+    assert _share(t.site == "base" for t in large) == pytest.approx(LARGE_PERIPHERAL["base"], abs=0.05)
+    bases = [t for t in crowded if t.site == "base"]
+    assert all(t in large for t in bases) and not any(t.site == "base" for t in recipes)
+    assert _share(t.collapse_ml > 0 for t in bases) == pytest.approx(COLLAPSE, abs=0.15)
+
+
+def test_a_tumour_at_a_base_lies_low_and_behind(monkeypatch):
+    seeds = [s for s in range(600) if len(t := draw_tumours(s, True)) == 1 and t[0].site == "base"]
+    for seed in seeds[:4]:
+        _, [(_, label, anatomy)] = _painted(monkeypatch, seed, crowded=True)
+        inside = anatomy.lungs.distance < 0
+        z, y, _ = (np.median(axis) for axis in np.nonzero(label))
+        heights, rows, _ = np.nonzero(inside)
+        assert z < np.quantile(heights, 0.5), f"tumour {seed} lies in the lower half of the lungs"
+        assert y > np.quantile(rows, 0.6), f"tumour {seed} lies in their back"
+
+
+def test_each_hilum_has_vessels_of_its_own_around_which_no_lung_is():
+    chests = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        patient = replace(draw_patient(rng, crowded=True), right_heart_hu=300.0, left_heart_hu=300.0)
+        canvas = draw_canvas(rng, patient, 192)
+        distance = np.full(canvas.shape, 99.0, np.float32)
+        _paint_hila(canvas, patient, distance, rng)
+        vessels = canvas.hu > -300
+        assert (distance[vessels] < 2).all(), "lung keeps off them"
+        sides = [vessels[:, (canvas.x * side > 0) & (np.abs(canvas.x) < 110)].sum() for side in (-1, 1)]
+        assert min(sides) * canvas.voxel_ml > 1, "vessels of a millilitre or more a side"
+        chests.append(tuple(sides))
+    assert len(set(chests)) == 4, "each patient's are others"
 
 
 def test_lung_collapses_behind_central_tumours_only(recipes):
