@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import http.server
 import json
 import re
 import subprocess
 import sys
 import threading
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -22,6 +25,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import execute
 import index
+import install
 import oldest
 import run
 import wheels
@@ -76,6 +80,40 @@ def test_an_index_that_does_not_answer_is_no_missing_wheel(monkeypatch):
     monkeypatch.setattr(index.time, "sleep", lambda seconds: None)
     with pytest.raises(ConnectionError, match=r"pure .*check the network"):
         index._listing("http://127.0.0.1:9/simple", "pure")
+
+
+class CutShort(http.server.BaseHTTPRequestHandler):
+    """An index whose answers end before they should."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b'{"files": [')
+
+    def log_message(self, *words) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def cut_short() -> Iterator[str]:
+    """Serve :class:`CutShort`, and yield its address."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), CutShort) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/simple"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["an answer cut short", "a name and a password"])
+def test_sizes_that_cannot_be_told_are_no_reason_not_to_install(monkeypatch, capsys, cut):
+    monkeypatch.setattr(index.time, "sleep", lambda seconds: None)
+    with cut_short() if cut else contextlib.nullcontext("http://reader:secret@127.0.0.1/simple") as address:
+        monkeypatch.setattr(index, "indexes", lambda: [address])
+        install.announce([Requirement("pure==1.0")], [])
+    said = capsys.readouterr().out
+    assert "how much there is to download cannot be told" in said and "secret" not in said
 
 
 def test_an_executed_copy_is_found_done_until_something_changes(tmp_path, monkeypatch):
