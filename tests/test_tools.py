@@ -6,7 +6,9 @@ import contextlib
 import csv
 import http.server
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -80,6 +82,50 @@ def test_an_index_that_does_not_answer_is_no_missing_wheel(monkeypatch):
     monkeypatch.setattr(index.time, "sleep", lambda seconds: None)
     with pytest.raises(ConnectionError, match=r"pure .*check the network"):
         index._listing("http://127.0.0.1:9/simple", "pure")
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A folder with the Makefile, and with a ``python3`` whose environments have a pip, or none yet (``broken``)."""
+    for name in ("requirements.lock", "pyproject.toml", "tools/install.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "python3").write_text(
+        """#!/bin/sh
+        echo "$@" >> asked
+        case "$*" in "-m venv"*) for venv; do :; done; rm -rf $venv; mkdir -p $venv/bin; touch $venv/pyvenv.cfg
+        printf '#!/bin/sh\ntest ! -e broken' > $venv/bin/python; chmod +x $venv/bin/python; test ! -e broken;; esac"""
+    )
+    (tmp_path / "python3").chmod(0o755)
+    return tmp_path
+
+
+def make(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    """Run make in a folder, outside of any conda environment."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("CONDA", "MAKE", "VENV"))}
+    call = ["make", "PYTHON=./python3", *words]
+    return subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_an_environment_that_was_left_without_pip_is_made_anew(bare):
+    (bare / "broken").touch()
+    assert make(bare, "venv").returncode and (bare / ".venv" / "bin" / "python").exists()
+    (bare / "broken").unlink()
+    (bare / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1")
+    assert make(bare, "venv").returncode == 0 and (bare / ".venv" / ".lungseg-installed").exists()
+    made = (bare / "asked").read_text().splitlines()
+    assert [line for line in made if "venv" in line] == ["-m venv .venv", "-m venv --clear .venv"]
+    (bare / "requirements.lock").touch()
+    assert make(bare, "venv").returncode == 0 and (bare / "asked").read_text().splitlines() == made, "a whole one stays"
+
+
+def test_a_conda_environment_without_pip_is_left_as_it_is(bare):
+    conda = bare / "lungseg"
+    (conda / "conda-meta").mkdir(parents=True)
+    done = make(bare, "venv", "CONDA_DEFAULT_ENV=lungseg", f"CONDA_PREFIX={conda}")
+    assert done.returncode and "conda install pip" in done.stderr and not (bare / "asked").exists()
+    assert [each.name for each in conda.iterdir()] == ["conda-meta"]
 
 
 class CutShort(http.server.BaseHTTPRequestHandler):
