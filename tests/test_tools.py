@@ -188,6 +188,27 @@ def test_an_executed_copy_is_found_done_until_something_changes(tmp_path, monkey
     assert not execute.is_done(path, out)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "notebooks/solutions/01_preprocessing.py",
+        "lungseg_helpers/viewer/receiver.js",
+        "benchmarks/dimensions_masks.npz",
+        "benchmarks/nnunet/nnunet.csv",
+    ],
+)
+def test_a_copy_is_made_again_where_a_file_that_it_reads_has_changed(tmp_path, monkeypatch, name):
+    assert (ROOT / name).is_file()
+    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    notebook, file = tmp_path / "01_a.ipynb", tmp_path / name
+    nbformat.write(nbformat.v4.new_notebook(), notebook)
+    file.parent.mkdir(parents=True)
+    file.write_text("before")
+    before = execute.made_from(notebook)
+    file.write_text("after")
+    assert execute.made_from(notebook) != before
+
+
 def test_an_answer_of_which_no_notice_came_is_found(tmp_path, monkeypatch):
     """What happens when nbclient sends a slider's picture as the answer comes: the notice is used up, and lost."""
     noticed, lost = zmq.asyncio.Socket._handle_events, []
