@@ -199,6 +199,14 @@ def test_unknown_names_are_refused():
         Recipe.from_dict({"learning_speed": 3})
 
 
+@pytest.mark.parametrize("group", ["augmentation", "intensity"])
+def test_unknown_names_within_a_group_are_refused_too(group):
+    values = Recipe().to_dict()
+    values[group]["fog"] = 1
+    with pytest.raises(RecipeError, match=rf"{group} has unknown settings \['fog'\]: made by another version"):
+        Recipe.from_dict(values)
+
+
 def test_settings_are_changed_by_name():
     recipe = get_recipe("course", "laptop")
     settings = ["epochs=3", "augmentation.noise=0", "loss=dice", "widths=8,16", "learning_rate=1e-2", "patch=None"]

@@ -198,7 +198,10 @@ def _take_over(module: LungSegmenter, start: Path, network: UNet, recipe: Recipe
 
 def _shape(recipe: Recipe) -> str:
     """What two networks must have in common for one to take the other's weights, in words."""
-    return f"{recipe.dims} dimensions, widths {recipe.widths}, stem {recipe.stem}, {len(recipe.context_mm)} channels"
+    return (
+        f"{recipe.dims} dimensions, {len(recipe.context_mm)} channels, widths {recipe.widths}, stem {recipe.stem}, "
+        f"norm {recipe.norm}, upsampling {recipe.upsampling}"
+    )
 
 
 def quiet_lightning() -> None:

@@ -38,7 +38,8 @@ from lungseg_helpers.training.segmenter import (
     patient_dice,
     warm_cosine,
 )
-from lungseg_helpers.training.weights import average_weights, load_weights
+from lungseg_helpers.training.weights import average_weights, load_weights, save_weights
+from lungseg_helpers.unet import build_unet
 
 SPLIT = Split(("a",), ("b",), ("c",))
 
@@ -341,11 +342,16 @@ def test_begins_from_given_weights(data, tmp_path):
     assert start == {"weights": "weights.ckpt", "sha256": file_digest(first), **load_weights(first)[2]}
 
 
-def test_weights_of_another_network_are_refused(data, tmp_path):
-    first = train(data, SPLIT, tmp_path / "first", "cpu", progress=False)
-    data.recipe = replace(data.recipe, widths=(4, 8, 8))
-    with pytest.raises(RecipeError, match="widths"):
+@pytest.mark.parametrize(
+    ("setting", "other"), [("widths", (4, 8, 8)), ("norm", "group"), ("upsampling", "transposed"), ("stem", 2)]
+)
+def test_weights_of_another_network_are_refused_and_the_line_says_what_differs(data, tmp_path, setting, other):
+    first = tmp_path / "first.ckpt"
+    save_weights(first, data.recipe, build_unet(data.recipe).state_dict(), SPLIT.to_dict())
+    before, data.recipe = getattr(data.recipe, setting), replace(data.recipe, **{setting: other})
+    with pytest.raises(RecipeError, match="its network") as caught:
         train(data, SPLIT, tmp_path / "further", "cpu", progress=False, start=first)
+    assert f"{setting} {before}" in str(caught.value) and f"{setting} {other}" in str(caught.value)
 
 
 def test_stops_early_and_keeps_the_best(data, tmp_path):
