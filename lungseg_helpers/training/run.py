@@ -102,8 +102,9 @@ def train(
     ``curves.csv`` (one row per epoch) lie beside it; the weights' recipe holds the threshold that validation chose. A
     run of the same recipe, data and patients that was interrupted goes on from its last epoch; a finished one is
     returned as it is. Nothing is overwritten: where the folder holds a training of anything else,
-    :class:`TrainingError` says what differs. With ``start`` the network begins from these weights instead of random
-    ones; raises :class:`SplitError` where they were ever trained on patients that this split validates or tests on.
+    :class:`TrainingError` says what differs; it is raised too where no process gets one whole batch an epoch. With
+    ``start`` the network begins from these weights instead of random ones; raises :class:`SplitError` where they were
+    ever trained on patients that this split validates or tests on.
     Where ``data`` has unlabelled patients, a :class:`~.teacher.MeanTeacher` is trained, or with the weights of a
     ``teacher`` a :class:`~.teacher.SelfTraining`; where the scans came from is kept with the roles, and the teacher is
     held to the same rule as ``start``. With ``devices`` or ``nodes`` above 1 every process calls this function, and the
@@ -127,6 +128,8 @@ def train(
     weights, checkpoint = run / "weights.ckpt", _latest_checkpoint(run)
     if kept := checkpoint or (weights if weights.is_file() else None):
         require_same(run, recipe, roles, *load_weights(kept)[1:])
+    if not weights.is_file():
+        _require_a_batch(data, devices * nodes)
     if is_first():
         if not kept:  # curves of an epoch that never came to its end
             shutil.rmtree(run / "tensorboard", ignore_errors=True)
@@ -157,6 +160,16 @@ def train(
         threshold = cautious_threshold(best["counts"]) if recipe.chosen_threshold else recipe.threshold
         save_weights(weights, replace(recipe, threshold=threshold), network_state(best), roles)
     return weights
+
+
+def _require_a_batch(data: LungDataModule, processes: int) -> None:
+    """Refuse an epoch of which no process gets a whole batch: Lightning would train nothing, and say so nowhere."""
+    if data.draws // processes < data.recipe.batch_size:
+        shared = f", over {processes} processes" if processes > 1 else ""
+        raise TrainingError(
+            f"recipe {data.recipe.name}: an epoch draws {data.draws} slices or patches{shared}, and a batch has "
+            f"{data.recipe.batch_size}; use a smaller batch_size, or a larger slices_per_epoch"
+        )
 
 
 def is_first() -> bool:

@@ -354,6 +354,20 @@ def test_weights_of_another_network_are_refused_and_the_line_says_what_differs(d
     assert f"{setting} {before}" in str(caught.value) and f"{setting} {other}" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "processes", "said"),
+    [
+        ({"slices_per_epoch": 0, "batch_size": 1000}, 1, r"an epoch draws \d+ .* use a smaller batch_size"),
+        ({"slices_per_epoch": 24, "batch_size": 16}, 2, r"24 slices or patches, over 2 processes"),
+    ],
+)
+def test_an_epoch_without_one_whole_batch_is_refused_before_it_begins(data, tmp_path, settings, processes, said):
+    data.recipe = replace(data.recipe, **settings)
+    with pytest.raises(TrainingError, match=said):
+        train(data, SPLIT, tmp_path / "run", "cpu", progress=False, devices=processes)
+    assert not (tmp_path / "run").exists()
+
+
 def test_stops_early_and_keeps_the_best(data, tmp_path):
     data.recipe = replace(data.recipe, epochs=6, patience=2, keep_best=2, learning_rate=1e-12, schedule="constant")
     train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
