@@ -150,10 +150,11 @@ def train(
     callbacks: list[pl.Callback] = [PanelLogger(data.validation_set)]
     callbacks += [ProgressBar()] if progress else []
     trainer = build_trainer(recipe, run, device, callbacks, devices, nodes, precision)
-    with named_operators(pick_device(device)):
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    if trainer.interrupted:
-        raise TrainingError(f"{run}: interrupted; the same command goes on from the last whole epoch")
+    try:
+        with named_operators(pick_device(device)):
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as error:  # Lightning's wordless answer to Ctrl-C, and to a cluster's SIGTERM
+        raise TrainingError(f"{run}: interrupted; the same command goes on from the last whole epoch") from error
     if trainer.is_global_zero:
         pd.DataFrame(module.history).to_csv(run / "curves.csv", index=False)
         best = _read(Path(trainer.checkpoint_callback.best_model_path))

@@ -5,6 +5,7 @@ import itertools
 import json
 import pickle
 import re
+import signal
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -366,6 +367,19 @@ def test_an_epoch_without_one_whole_batch_is_refused_before_it_begins(data, tmp_
     with pytest.raises(TrainingError, match=said):
         train(data, SPLIT, tmp_path / "run", "cpu", progress=False, devices=processes)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_training_stopped_from_the_keyboard_says_how_it_goes_on(data, tmp_path, monkeypatch):
+    def stop(*_) -> None:
+        raise KeyboardInterrupt
+
+    taken = signal.getsignal(signal.SIGINT)  # Lightning takes it away
+    monkeypatch.setattr(LungSegmenter, "training_step", stop)
+    try:
+        with pytest.raises(TrainingError, match="interrupted; the same command goes on from the last whole epoch"):
+            train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    finally:
+        signal.signal(signal.SIGINT, taken)
 
 
 def test_stops_early_and_keeps_the_best(data, tmp_path):
