@@ -23,6 +23,7 @@ from lungseg_helpers.dataset.loaders import LungDataModule
 from lungseg_helpers.dataset.split import Split
 from lungseg_helpers.errors import RecipeError, TrainingError, WeightsError
 from lungseg_helpers.evaluation.metrics import dice
+from lungseg_helpers.hounsfield import Intensity
 from lungseg_helpers.paths import file_digest
 from lungseg_helpers.prediction.inference import predict_stack
 from lungseg_helpers.preprocessing.stacks import make_stack
@@ -461,12 +462,26 @@ def test_a_checkpoint_is_a_weights_file_and_weights_can_be_averaged(data, tmp_pa
     for name, value in mean[0].state_dict().items():
         torch.testing.assert_close(value, ((first[name].double() + second[name].double()) / 2).to(value.dtype))
     assert mean[1] == load_weights(path)[1] and mean[2]["averaged"] == [roles]
-    wide = train(
-        LungDataModule(data.train_set.stacks, data.validation_set.stacks, replace(data.recipe, widths=(8, 8, 16))),
-        SPLIT,
-        tmp_path / "wide",
-        "cpu",
-        progress=False,
-    )
-    with pytest.raises(WeightsError, match="not weights of one network"):
-        average_weights([path, wide], tmp_path / "mean.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("setting", "other"),
+    [
+        ("widths", (8, 8, 16)),
+        ("pixel_mm", 3.0),
+        ("intensity", Intensity(low=-1350.0)),
+        ("context_mm", (-3.0, 0.0, 3.0)),
+        ("norm", "instance"),
+        ("upsampling", "bilinear_aligned"),
+        ("crop", "none"),
+    ],
+)
+def test_an_average_of_other_networks_or_other_inputs_is_refused(toy_recipe, tmp_path, setting, other):
+    """Though their weights have the same shapes, as most of these."""
+    recipe = replace(toy_recipe, norm="group", upsampling="bilinear")
+    one, two = tmp_path / "one.ckpt", tmp_path / "two.ckpt"
+    for path, each in ((one, recipe), (two, replace(recipe, **{setting: other}))):
+        save_weights(path, each, build_unet(each).state_dict(), SPLIT.to_dict())
+    with pytest.raises(WeightsError, match=rf"two\.ckpt: .* another {setting} than .*one\.ckpt"):
+        average_weights([one, two], tmp_path / "mean.ckpt")
+    assert not (tmp_path / "mean.ckpt").exists()
