@@ -128,6 +128,14 @@ def test_a_conda_environment_without_pip_is_left_as_it_is(bare):
     assert [each.name for each in conda.iterdir()] == ["conda-meta"]
 
 
+def test_cleaning_removes_phantoms_of_any_number_and_nothing_that_ships(bare):
+    folders = ["first_phantom", "phantom", "phantom_100", "phantom_120", "real", "stacks", "weights"]
+    for name in folders:
+        (bare / "data" / name).mkdir(parents=True)
+    assert make(bare, "clean").returncode == 0
+    assert [each.name for each in (bare / "data").iterdir()] == ["weights"]
+
+
 class CutShort(http.server.BaseHTTPRequestHandler):
     """An index whose answers end before they should."""
 
