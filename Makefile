@@ -22,6 +22,8 @@ PYTHON ?= python3
 VENV ?= $(if $(filter lungseg,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX),.venv)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.lungseg-installed
+# one whose making was cut short, or which had no ensurepip, has a python without it, and is made anew
+HAS_PIP = $(BIN)/python -m pip --version >/dev/null 2>&1
 # as the package sets it, for a notebook that imports torch first
 export OMP_WAIT_POLICY ?= passive
 OLDEST ?= .venv-oldest
@@ -34,8 +36,9 @@ SPHINX = $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c book 
 venv: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "Python 3.11.4 or newer is needed; name one with: make PYTHON=python3.11")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(HAS_PIP) || test ! -d $(VENV)/conda-meta || { echo "no pip in $(VENV); install it there first: conda install pip" >&2; false; }
+	@$(HAS_PIP) || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "Python 3.11.4 or newer is needed; name one with: make PYTHON=python3.11")'
+	@$(HAS_PIP) || $(PYTHON) -m venv $(if $(wildcard $(VENV)/pyvenv.cfg),--clear) $(VENV)
 	@TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python tools/install.py
 	@touch $(STAMP)
 
@@ -100,5 +103,5 @@ $(VENV)/.lungseg-book-installed: $(STAMP) book/requirements.lock
 	@touch $@
 
 clean:
-	rm -rf outputs data/phantom data/phantom_100 data/first_phantom data/phantom_to_real data/real data/stacks .pytest_cache .hypothesis .ruff_cache
+	rm -rf outputs data/phantom* data/first_phantom data/real data/stacks .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -219,17 +219,17 @@ class Recipe:
 
         Raises :class:`RecipeError` where a key is unknown, as in a checkpoint of another version.
         """
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise RecipeError(f"recipe has unknown settings {unknown}: made by another version of the course?")
         values = dict(values)
-        if isinstance(values.get("intensity"), dict):
-            values["intensity"] = Intensity(**values["intensity"])
-        if isinstance(values.get("augmentation"), dict):
-            values["augmentation"] = Augmentation(
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in values["augmentation"].items()}
-            )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        for name, kind in (("intensity", Intensity), ("augmentation", Augmentation)):
+            if isinstance(values.get(name), dict):
+                values[name] = _made(kind, values[name], name)
+        return _made(cls, values, "recipe")
+
+
+def _made(kind: type, values: dict[str, Any], what: str) -> Any:
+    if unknown := sorted(set(values) - {f.name for f in fields(kind)}):
+        raise RecipeError(f"{what} has unknown settings {unknown}: made by another version of the course?")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,9 @@ from .hounsfield import Intensity
 FOLDS = 5
 """Parts of a cross-validation: as many as nnU-Net and most studies of the field have."""
 
+MOST_SEED = 2**32 - 1
+"""The largest seed that NumPy's older generator takes, and Lightning's ``seed_everything`` with it."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -82,7 +85,7 @@ SIZE = several(whole(1))
 RECIPE_RULES: dict[str, Rule] = {
     # a name is part of a folder's name
     "name": Rule("a text without / and \\", lambda value: isinstance(value, str) and bool(NAME.fullmatch(value))),
-    "seed": whole(0),
+    "seed": whole(0, MOST_SEED),
     "split_seed": whole(0),
     "dims": one_of(2, 3),
     "fold": or_none(whole(0, FOLDS - 1)),

@@ -6,13 +6,14 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 
 from lungseg_helpers.errors import RecipeError, WeightsError
 from lungseg_helpers.evaluation import dice_definitions
 from lungseg_helpers.hounsfield import AIR_HU, Intensity
 from lungseg_helpers.paths import find_trained, run_dir
 from lungseg_helpers.recipe import ADDED, Augmentation, Recipe
-from lungseg_helpers.recipe_rules import AUGMENTATION_RULES, RECIPE_RULES
+from lungseg_helpers.recipe_rules import AUGMENTATION_RULES, MOST_SEED, RECIPE_RULES
 from lungseg_helpers.recipes import FAITHFUL, PROFILES, RECIPES, WATER_HU, get_recipe
 from lungseg_helpers.training.losses import LOSSES
 from lungseg_helpers.unet import INITIALISATIONS, NORMS, UPSAMPLINGS
@@ -133,6 +134,12 @@ def test_impossible_augmentations_are_refused(part):
         Recipe(augmentation=Augmentation(**part))
 
 
+def test_the_largest_seed_is_the_largest_that_a_training_takes():
+    pl.seed_everything(Recipe(seed=MOST_SEED).seed, verbose=False)
+    with pytest.raises(RecipeError, match=f"seed is {MOST_SEED + 1}; use a whole number from 0 to {MOST_SEED}"):
+        Recipe(seed=MOST_SEED + 1)
+
+
 def test_values_that_do_not_fit_together_are_refused():
     with pytest.raises(RecipeError, match="leave nobody to train on"):
         Recipe(validation_fraction=0.5, test_fraction=0.5)
@@ -190,6 +197,14 @@ def test_unknown_names_are_refused():
         get_recipe("corse")
     with pytest.raises(RecipeError, match="learning_speed"):
         Recipe.from_dict({"learning_speed": 3})
+
+
+@pytest.mark.parametrize("group", ["augmentation", "intensity"])
+def test_unknown_names_within_a_group_are_refused_too(group):
+    values = Recipe().to_dict()
+    values[group]["fog"] = 1
+    with pytest.raises(RecipeError, match=rf"{group} has unknown settings \['fog'\]: made by another version"):
+        Recipe.from_dict(values)
 
 
 def test_settings_are_changed_by_name():

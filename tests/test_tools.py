@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import http.server
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -22,6 +27,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import execute
 import index
+import install
 import oldest
 import run
 import wheels
@@ -78,6 +84,92 @@ def test_an_index_that_does_not_answer_is_no_missing_wheel(monkeypatch):
         index._listing("http://127.0.0.1:9/simple", "pure")
 
 
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A folder with the Makefile, and with a ``python3`` whose environments have a pip, or none yet (``broken``)."""
+    for name in ("requirements.lock", "pyproject.toml", "tools/install.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "python3").write_text(
+        """#!/bin/sh
+        echo "$@" >> asked
+        case "$*" in "-m venv"*) for venv; do :; done; rm -rf $venv; mkdir -p $venv/bin; touch $venv/pyvenv.cfg
+        printf '#!/bin/sh\ntest ! -e broken' > $venv/bin/python; chmod +x $venv/bin/python; test ! -e broken;; esac"""
+    )
+    (tmp_path / "python3").chmod(0o755)
+    return tmp_path
+
+
+def make(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    """Run make in a folder, outside of any conda environment."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("CONDA", "MAKE", "VENV"))}
+    call = ["make", "PYTHON=./python3", *words]
+    return subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_an_environment_that_was_left_without_pip_is_made_anew(bare):
+    (bare / "broken").touch()
+    assert make(bare, "venv").returncode and (bare / ".venv" / "bin" / "python").exists()
+    (bare / "broken").unlink()
+    (bare / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1")
+    assert make(bare, "venv").returncode == 0 and (bare / ".venv" / ".lungseg-installed").exists()
+    made = (bare / "asked").read_text().splitlines()
+    assert [line for line in made if "venv" in line] == ["-m venv .venv", "-m venv --clear .venv"]
+    (bare / "requirements.lock").touch()
+    assert make(bare, "venv").returncode == 0 and (bare / "asked").read_text().splitlines() == made, "a whole one stays"
+
+
+def test_a_conda_environment_without_pip_is_left_as_it_is(bare):
+    conda = bare / "lungseg"
+    (conda / "conda-meta").mkdir(parents=True)
+    done = make(bare, "venv", "CONDA_DEFAULT_ENV=lungseg", f"CONDA_PREFIX={conda}")
+    assert done.returncode and "conda install pip" in done.stderr and not (bare / "asked").exists()
+    assert [each.name for each in conda.iterdir()] == ["conda-meta"]
+
+
+def test_cleaning_removes_phantoms_of_any_number_and_nothing_that_ships(bare):
+    folders = ["first_phantom", "phantom", "phantom_100", "phantom_120", "real", "stacks", "weights"]
+    for name in folders:
+        (bare / "data" / name).mkdir(parents=True)
+    assert make(bare, "clean").returncode == 0
+    assert [each.name for each in (bare / "data").iterdir()] == ["weights"]
+
+
+class CutShort(http.server.BaseHTTPRequestHandler):
+    """An index whose answers end before they should."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b'{"files": [')
+
+    def log_message(self, *words) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def cut_short() -> Iterator[str]:
+    """Serve :class:`CutShort`, and yield its address."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), CutShort) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/simple"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["an answer cut short", "a name and a password"])
+def test_sizes_that_cannot_be_told_are_no_reason_not_to_install(monkeypatch, capsys, cut):
+    monkeypatch.setattr(index.time, "sleep", lambda seconds: None)
+    with cut_short() if cut else contextlib.nullcontext("http://reader:secret@127.0.0.1/simple") as address:
+        monkeypatch.setattr(index, "indexes", lambda: [address])
+        install.announce([Requirement("pure==1.0")], [])
+    said = capsys.readouterr().out
+    assert "how much there is to download cannot be told" in said and "secret" not in said
+
+
 def test_an_executed_copy_is_found_done_until_something_changes(tmp_path, monkeypatch):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import os\nprint(os.getcwd())")])
     path, out = tmp_path / "01_a.ipynb", tmp_path / "outputs" / "notebooks" / "01_a.ipynb"
@@ -102,6 +194,27 @@ def test_an_executed_copy_is_found_done_until_something_changes(tmp_path, monkey
     assert not execute.is_done(path, out), "other weights, another result"
     out.write_text(out.read_text()[:200])
     assert not execute.is_done(path, out)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "notebooks/solutions/01_preprocessing.py",
+        "lungseg_helpers/viewer/receiver.js",
+        "benchmarks/dimensions_masks.npz",
+        "benchmarks/nnunet/nnunet.csv",
+    ],
+)
+def test_a_copy_is_made_again_where_a_file_that_it_reads_has_changed(tmp_path, monkeypatch, name):
+    assert (ROOT / name).is_file()
+    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    notebook, file = tmp_path / "01_a.ipynb", tmp_path / name
+    nbformat.write(nbformat.v4.new_notebook(), notebook)
+    file.parent.mkdir(parents=True)
+    file.write_text("before")
+    before = execute.made_from(notebook)
+    file.write_text("after")
+    assert execute.made_from(notebook) != before
 
 
 def test_an_answer_of_which_no_notice_came_is_found(tmp_path, monkeypatch):

@@ -32,7 +32,16 @@ UNNEEDED = {"pyjpegls"}
 
 def main() -> int:
     """Install what is missing, round by round, and the package itself; return the exit status."""
+    tried: set[str] = set()
     while missing := lacking():
+        if lost := sorted(tried & missing.keys()):
+            print(
+                f"pip has installed {', '.join(lost)} where this Python does not look; start this again, "
+                "and if that changes nothing, in a virtual environment (python -m venv)",
+                file=sys.stderr,
+            )
+            return 1
+        tried |= missing.keys()
         print(f"installing {', '.join(sorted(missing))} …", flush=True)
         if status := subprocess.run([*PIP, "--no-deps", "--constraint", str(LOCK), *missing.values()]).returncode:
             return status

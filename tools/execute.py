@@ -32,6 +32,17 @@ NOTEBOOKS = ROOT / "notebooks"
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^):\s]+)\)")
 """A picture in a notebook's text whose address is a file's, seen from the notebook."""
 
+SOURCES = (
+    "lungseg_helpers/**/*.py",
+    "lungseg_helpers/**/*.js",
+    "notebooks/solutions/*.py",
+    "requirements.lock",
+    "data/weights/*.ckpt",
+    "benchmarks/**/*.csv",
+    "benchmarks/*.npz",
+)
+"""What notebooks run, load and read beside their own cells."""
+
 VIEW, STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 """What a widget's output, and all widgets' state, are called in a notebook."""
 
@@ -45,11 +56,11 @@ def numbered() -> list[Path]:
 
 
 def made_from(path: Path) -> str:
-    """Return a digest of what an executed copy follows from: its cells, the package, weights, tables and settings."""
+    """Return a digest of what an executed copy follows from: its cells, :data:`SOURCES` and settings."""
     total = hashlib.sha256()
     for cell in nbformat.read(path, as_version=4).cells:
         total.update(cell.source.encode())
-    for pattern in ("lungseg_helpers/**/*.py", "requirements.lock", "data/weights/*.ckpt", "benchmarks/*.csv"):
+    for pattern in SOURCES:
         for file in sorted(ROOT.glob(pattern)):
             total.update(file.read_bytes())
     settings = {key: value for key, value in os.environ.items() if key.startswith("LUNGSEG_")}

@@ -7,6 +7,7 @@ nothing but these lists. Needs only what comes with pip, because ``install.py`` 
 from __future__ import annotations
 
 import functools
+import http.client
 import json
 import os
 import platform
@@ -121,8 +122,9 @@ def _listing(address: str, name: str) -> list[dict]:
             if error.code in (404, 406):
                 return []  # an index without this package, or one that speaks no JSON
             failed = error
-        except (OSError, ValueError) as error:
-            failed = error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            # what is said of an address with a password in it holds the password
+            failed = "not an address" if isinstance(error, http.client.InvalidURL) else error
             if not address.startswith("http"):
                 return []
         time.sleep(2**attempt)

@@ -43,10 +43,14 @@ class LungDataModule(pl.LightningDataModule):
         self.unlabelled = unlabelled
         self.views = TwoViews(unlabelled.stacks, recipe, kind) if unlabelled else None
 
+    @property
+    def draws(self) -> int:
+        """How many slices (or patches) an epoch draws, over all processes that train together."""
+        return self.recipe.slices_per_epoch or len(self.train_set)
+
     def train_dataloader(self) -> DataLoader | dict[str, DataLoader]:
         recipe = self.recipe
-        draws = recipe.slices_per_epoch or len(self.train_set)
-        options = self.train_set.weights, draws, recipe.seed, *self._place()
+        options = self.train_set.weights, self.draws, recipe.seed, *self._place()
         if recipe.same_seeds:
             sampler = SameSeedsSampler(*options, processes=recipe.same_seeds, batch_size=recipe.batch_size)
         else:
@@ -55,7 +59,7 @@ class LungDataModule(pl.LightningDataModule):
         if not self.views:
             return labelled
         # a seed of its own, or both loaders would draw the same moves
-        draw = OversamplingSampler(self.views.weights, draws, recipe.seed + 1, *self._place())
+        draw = OversamplingSampler(self.views.weights, self.draws, recipe.seed + 1, *self._place())
         return {
             "labelled": labelled,
             "unlabelled": self._loader(self.views, recipe.batch_size, sampler=draw, drop_last=True),

@@ -61,7 +61,7 @@ def bootstrap(a: np.ndarray, b: np.ndarray, over_seeds: bool, draws: int = 400, 
 
     by_patient = weights(a.shape[-1]).T
     one, other = (
-        np.einsum("...sk,ks->...k", scores @ by_patient, weights(scores.shape[-2]).T.swapaxes(0, 1))
+        np.einsum("...sk,ks->...k", scores @ by_patient, weights(scores.shape[-2]))
         if over_seeds
         else (scores @ by_patient).mean(axis=-2)
         for scores in (a, b)

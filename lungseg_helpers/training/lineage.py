@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,17 @@ from ..dataset.split import ROLES
 from ..errors import SplitError, TrainingError
 from ..paths import file_digest
 from ..recipe import Recipe
+
+SAME_INPUT = ("dims", "crop", "pixel_mm", "slice_mm", "intensity", "context_mm")
+"""The settings by which two networks are shown the same images of one patient."""
+
+SAME_NETWORK = ("stem", "widths", "norm", "upsampling")
+"""The settings by which two networks, shown the same images, compute the same from the same weights."""
+
+
+def differing(one: Recipe, other: Recipe, names: Sequence[str]) -> list[str]:
+    """Return which of the settings ``names`` two recipes do not share."""
+    return [name for name in names if getattr(one, name) != getattr(other, name)]
 
 
 def generations(roles: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -105,8 +105,9 @@ def train(
     ``curves.csv`` (one row per epoch) lie beside it; the weights' recipe holds the threshold that validation chose. A
     run of the same recipe, data and patients that was interrupted goes on from its last epoch; a finished one is
     returned as it is. Nothing is overwritten: where the folder holds a training of anything else,
-    :class:`TrainingError` says what differs. With ``start`` the network begins from these weights instead of random
-    ones; raises :class:`SplitError` where they were ever trained on patients that this split validates or tests on.
+    :class:`TrainingError` says what differs; it is raised too where no process gets one whole batch an epoch. With
+    ``start`` the network begins from these weights instead of random ones; raises :class:`SplitError` where they were
+    ever trained on patients that this split validates or tests on.
     Where ``data`` has unlabelled patients, a :class:`~.teacher.MeanTeacher` is trained, or with the weights of a
     ``teacher`` a :class:`~.teacher.SelfTraining`; where the scans came from is kept with the roles, and the teacher is
     held to the same rule as ``start``. With ``devices`` or ``nodes`` above 1 every process calls this function, and the
@@ -134,6 +135,8 @@ def train(
     weights, checkpoint = run / "weights.ckpt", _latest_checkpoint(run)
     if kept := checkpoint or (weights if weights.is_file() else None):
         require_same(run, recipe, roles, *load_weights(kept)[1:])
+    if not weights.is_file():
+        _require_a_batch(data, devices * nodes)
     if is_first():
         if not kept:  # curves of an epoch that never came to its end
             shutil.rmtree(run / "tensorboard", ignore_errors=True)
@@ -156,8 +159,6 @@ def train(
     with named_operators(pick_device(device)), in_words(run):
         trainer = build_trainer(recipe, run, device, callbacks, devices, nodes, precision)
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    if trainer.interrupted:
-        raise TrainingError(f"{run}: interrupted; the same command goes on from the last whole epoch")
     if trainer.is_global_zero:
         pd.DataFrame(module.history).to_csv(run / "curves.csv", index=False)
         best = _read(Path(trainer.checkpoint_callback.best_model_path))
@@ -166,11 +167,23 @@ def train(
     return weights
 
 
+def _require_a_batch(data: LungDataModule, processes: int) -> None:
+    """Refuse an epoch of which no process gets a whole batch: Lightning would train nothing, and say so nowhere."""
+    if data.draws // processes < data.recipe.batch_size:
+        shared = f", over {processes} processes" if processes > 1 else ""
+        raise TrainingError(
+            f"recipe {data.recipe.name}: an epoch draws {data.draws} slices or patches{shared}, and a batch has "
+            f"{data.recipe.batch_size}; use a smaller batch_size, or a larger slices_per_epoch"
+        )
+
+
 @contextlib.contextmanager
 def in_words(run: Path) -> Iterator[None]:
-    """Raise what a training mostly fails of, memory and devices, as a :class:`TrainingError` that says what to do."""
+    """Raise what a training mostly ends with, memory and devices, as a :class:`TrainingError` that says what to do."""
     try:
         yield
+    except SystemExit as error:  # Lightning's wordless answer to Ctrl-C, and to a cluster's SIGTERM
+        raise TrainingError(f"{run}: interrupted; the same command goes on from the last whole epoch") from error
     except MisconfigurationException as error:  # as of more devices than there are
         said = " ".join(str(error).split())
         raise TrainingError(f"{run}: {said}; name another --device, or fewer --devices") from error
@@ -227,7 +240,10 @@ def _take_over(module: LungSegmenter, start: Path, network: UNet, recipe: Recipe
 
 def _shape(recipe: Recipe) -> str:
     """What two networks must have in common for one to take the other's weights, in words."""
-    return f"{recipe.dims} dimensions, widths {recipe.widths}, stem {recipe.stem}, {len(recipe.context_mm)} channels"
+    return (
+        f"{recipe.dims} dimensions, {len(recipe.context_mm)} channels, widths {recipe.widths}, stem {recipe.stem}, "
+        f"norm {recipe.norm}, upsampling {recipe.upsampling}"
+    )
 
 
 def quiet_lightning() -> None:

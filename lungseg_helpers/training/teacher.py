@@ -12,15 +12,13 @@ from ..errors import RecipeError
 from ..recipe import Recipe
 from ..unet import UNet
 from .callbacks import MovingAverage
+from .lineage import SAME_INPUT, differing
 from .losses import consistency_loss, pseudo_label_loss
 from .segmenter import LungSegmenter
 
 RAMP_UP = 0.3
 """The share of a training in which a mean teacher's weight rises: a young teacher knows nothing. Of the paper's 150,000
 steps it was 40,000."""
-
-SAME_INPUT = ("dims", "crop", "pixel_mm", "slice_mm", "intensity", "context_mm")
-"""What a teacher of other weights must share with its student, who shows it the same patches."""
 
 
 class Student(LungSegmenter):
@@ -93,8 +91,7 @@ def ramp_up(progress: float) -> float:
 
 def require_same_input(teacher: Recipe, student: Recipe) -> None:
     """Refuse a teacher that was trained on other images than its student's: :class:`RecipeError` says what differs."""
-    other = [name for name in SAME_INPUT if getattr(teacher, name) != getattr(student, name)]
-    if other:
+    if other := differing(teacher, student, SAME_INPUT):
         raise RecipeError(
             f"the teacher ({teacher.name}) was trained on images of another {', '.join(other)} than the student "
             f"({student.name}) sees; take a teacher that the student's recipe has trained"

@@ -14,7 +14,7 @@ from ..errors import LungsegError, WeightsError
 from ..recipe import Recipe
 from ..unet import UNet, build_unet
 from ..writing import written_whole
-from .lineage import require_unseen
+from .lineage import SAME_INPUT, SAME_NETWORK, differing, require_unseen
 
 
 def save_weights(path: Path, recipe: Recipe, state: dict[str, Tensor], split: dict[str, Any]) -> Path:
@@ -83,19 +83,23 @@ def average_weights(paths: Sequence[Path], out: Path) -> Path:
     Trainings that began from one another's weights lie in one valley, and the point between them
     often generalises better than either (Wortsman et al., "Model soups", ICML 2022). Which
     patients the others were trained on is kept too. Raises :class:`WeightsError` where a
-    file is none of this course's, or the networks differ, and :class:`SplitError` where one was trained on
-    patients that the first one's split validates or tests on.
+    file is none of this course's, or the networks differ or are shown other images, and :class:`SplitError` where
+    one was trained on patients that the first one's split validates or tests on.
     """
     loaded = [load_weights(path) for path in paths]
+    if not loaded:
+        raise WeightsError("nothing to average; name weights files of trainings of one recipe")
+    _, recipe, roles = loaded[0]
+    for path, (_, other, others) in zip(paths, loaded, strict=True):
+        # equal shapes are not enough: the same weights mean something else to images of other pixels or HU
+        if unlike := differing(recipe, other, (*SAME_INPUT, *SAME_NETWORK)):
+            raise WeightsError(
+                f"{path}: is of another {', '.join(unlike)} than {paths[0]}; average trainings of one recipe"
+            )
+        require_unseen(path, others, roles)
     states = [network.state_dict() for network, _, _ in loaded]
-    shapes = [{name: value.shape for name, value in state.items()} for state in states]
-    if not loaded or any(other != shapes[0] for other in shapes):
-        raise WeightsError(f"{', '.join(map(str, paths))}: not weights of one network; average trainings of one recipe")
     mean = {
         name: torch.stack([state[name].double() for state in states]).mean(dim=0).to(value.dtype)
         for name, value in states[0].items()
     }
-    _, recipe, roles = loaded[0]
-    for path, (_, _, others) in zip(paths, loaded, strict=True):
-        require_unseen(path, others, roles)
     return save_weights(Path(out), recipe, mean, {**roles, "averaged": [others for _, _, others in loaded[1:]]})

@@ -209,5 +209,14 @@ def test_packages_are_installed_until_none_is_missing_and_old_ones_are_named(mon
     assert beside.main() == 1, "without a connection, say"
 
 
+def test_packages_that_stay_missing_after_they_were_installed_end_it_with_a_line(monkeypatch, capsys):
+    """As where pip writes into the user's folder, and Python was started before that was there, or does not look."""
+    rounds = iter([{"imaug": "imaug>=0.4.3", "monai": "monai"}, {"imaug": "imaug>=0.4.3"}])
+    monkeypatch.setattr(beside, "lacking", lambda: next(rounds))
+    monkeypatch.setattr(subprocess, "run", lambda command: SimpleNamespace(returncode=0))
+    assert beside.main() == 1
+    assert capsys.readouterr().err.startswith("pip has installed imaug where this Python does not look; ")
+
+
 def test_nothing_is_missing_where_the_lock_is_installed():
     assert beside.lacking() == {}

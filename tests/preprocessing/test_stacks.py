@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
+from steps import steps_of
 from toy import SHAPE
 
 from lungseg_helpers.errors import ScanError, StackError
@@ -193,33 +193,32 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_runs_killed_at_any_moment_leave_nothing_half_done(toy_case, toy_recipe, tmp_path):
-    """SIGKILL at 20 random moments: what is there opens, and the next run makes what an undisturbed one would."""
-    cases = [toy_case(name) for name in "abcd"]
-    start = time.perf_counter()
-    prepare(cases, toy_recipe, tmp_path / "undisturbed", workers=1)
-    whole = time.perf_counter() - start
-    wanted = files_of(tmp_path / "undisturbed")
-    # a server that has imported everything forks each run, so that kills fall into the work and not the start
+    """SIGKILL before each step in turn: what is there opens, and the next run makes what an undisturbed one would."""
+    cases = [toy_case(name) for name in "ab"]
+    # a server that has imported everything forks each run
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["lungseg_helpers.preprocessing.stacks"])
-    rng = np.random.default_rng(5)
-    stopped = 0
-    for number in range(20):
-        folder = tmp_path / str(number)
-        if number % 2:  # every other run replaces stacks of another setting
+
+    def exit_status(folder: Path, last: float, replaces: bool) -> int:
+        if replaces:
             prepare(cases, replace(toy_recipe, crop_margin_mm=30.0), folder, workers=1)
-        run = processes.Process(target=prepare, args=(cases, toy_recipe, folder, 1))
+        run = processes.Process(target=steps_of, args=(folder, last, cases, toy_recipe))
         run.start()
-        run.join(rng.uniform(0.02, 1.3 * whole + 0.1))
-        stopped += run.is_alive()
-        run.kill()
         run.join()
-        for path in folder.glob("[!.]*"):
-            assert open_stack(path).ct.any()
-        good, problems = prepare(cases, toy_recipe, folder, workers=1)
-        assert not problems and [path.name for path in good] == list("abcd")
-        assert files_of(folder) == wanted
-    assert stopped >= 5, "the moments were meant to fall into the work"
+        return run.exitcode
+
+    for replaces in (False, True):  # stacks of another setting
+        undisturbed = tmp_path / f"undisturbed {replaces}"
+        steps = exit_status(undisturbed, np.inf, replaces)
+        assert steps > 4 * len(cases), "each stack has a folder and three files"
+        for last in range(steps):
+            folder = tmp_path / f"{replaces} {last}"
+            assert exit_status(folder, last, replaces) == -signal.SIGKILL
+            for path in folder.glob("[!.]*"):
+                assert open_stack(path).ct.any()
+            good, problems = prepare(cases, toy_recipe, folder, workers=1)
+            assert not problems and [path.name for path in good] == list("ab")
+            assert files_of(folder) == files_of(undisturbed)
 
 
 def test_what_killed_runs_left_is_removed_when_it_is_old(toy_case, toy_recipe, tmp_path):

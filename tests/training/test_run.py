@@ -5,6 +5,7 @@ import itertools
 import json
 import pickle
 import re
+import signal
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -24,6 +25,7 @@ from lungseg_helpers.dataset.loaders import LungDataModule
 from lungseg_helpers.dataset.split import Split
 from lungseg_helpers.errors import RecipeError, TrainingError, WeightsError
 from lungseg_helpers.evaluation.metrics import dice
+from lungseg_helpers.hounsfield import Intensity
 from lungseg_helpers.paths import file_digest
 from lungseg_helpers.prediction.inference import predict_stack
 from lungseg_helpers.preprocessing.stacks import make_stack
@@ -40,7 +42,8 @@ from lungseg_helpers.training.segmenter import (
     patient_dice,
     warm_cosine,
 )
-from lungseg_helpers.training.weights import average_weights, load_weights
+from lungseg_helpers.training.weights import average_weights, load_weights, save_weights
+from lungseg_helpers.unet import build_unet
 
 SPLIT = Split(("a",), ("b",), ("c",))
 
@@ -379,11 +382,43 @@ def test_begins_from_given_weights(data, tmp_path):
     assert start == {"weights": "weights.ckpt", "sha256": file_digest(first), **load_weights(first)[2]}
 
 
-def test_weights_of_another_network_are_refused(data, tmp_path):
-    first = train(data, SPLIT, tmp_path / "first", "cpu", progress=False)
-    data.recipe = replace(data.recipe, widths=(4, 8, 8))
-    with pytest.raises(RecipeError, match="widths"):
+@pytest.mark.parametrize(
+    ("setting", "other"), [("widths", (4, 8, 8)), ("norm", "group"), ("upsampling", "transposed"), ("stem", 2)]
+)
+def test_weights_of_another_network_are_refused_and_the_line_says_what_differs(data, tmp_path, setting, other):
+    first = tmp_path / "first.ckpt"
+    save_weights(first, data.recipe, build_unet(data.recipe).state_dict(), SPLIT.to_dict())
+    before, data.recipe = getattr(data.recipe, setting), replace(data.recipe, **{setting: other})
+    with pytest.raises(RecipeError, match="its network") as caught:
         train(data, SPLIT, tmp_path / "further", "cpu", progress=False, start=first)
+    assert f"{setting} {before}" in str(caught.value) and f"{setting} {other}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "processes", "said"),
+    [
+        ({"slices_per_epoch": 0, "batch_size": 1000}, 1, r"an epoch draws \d+ .* use a smaller batch_size"),
+        ({"slices_per_epoch": 24, "batch_size": 16}, 2, r"24 slices or patches, over 2 processes"),
+    ],
+)
+def test_an_epoch_without_one_whole_batch_is_refused_before_it_begins(data, tmp_path, settings, processes, said):
+    data.recipe = replace(data.recipe, **settings)
+    with pytest.raises(TrainingError, match=said):
+        train(data, SPLIT, tmp_path / "run", "cpu", progress=False, devices=processes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_stopped_from_the_keyboard_says_how_it_goes_on(data, tmp_path, monkeypatch):
+    def stop(*_) -> None:
+        raise KeyboardInterrupt
+
+    taken = signal.getsignal(signal.SIGINT)  # Lightning takes it away
+    monkeypatch.setattr(LungSegmenter, "training_step", stop)
+    try:
+        with pytest.raises(TrainingError, match="interrupted; the same command goes on from the last whole epoch"):
+            train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    finally:
+        signal.signal(signal.SIGINT, taken)
 
 
 def test_stops_early_and_keeps_the_best(data, tmp_path):
@@ -465,12 +500,26 @@ def test_a_checkpoint_is_a_weights_file_and_weights_can_be_averaged(data, tmp_pa
     for name, value in mean[0].state_dict().items():
         torch.testing.assert_close(value, ((first[name].double() + second[name].double()) / 2).to(value.dtype))
     assert mean[1] == load_weights(path)[1] and mean[2]["averaged"] == [roles]
-    wide = train(
-        LungDataModule(data.train_set.stacks, data.validation_set.stacks, replace(data.recipe, widths=(8, 8, 16))),
-        SPLIT,
-        tmp_path / "wide",
-        "cpu",
-        progress=False,
-    )
-    with pytest.raises(WeightsError, match="not weights of one network"):
-        average_weights([path, wide], tmp_path / "mean.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("setting", "other"),
+    [
+        ("widths", (8, 8, 16)),
+        ("pixel_mm", 3.0),
+        ("intensity", Intensity(low=-1350.0)),
+        ("context_mm", (-3.0, 0.0, 3.0)),
+        ("norm", "instance"),
+        ("upsampling", "bilinear_aligned"),
+        ("crop", "none"),
+    ],
+)
+def test_an_average_of_other_networks_or_other_inputs_is_refused(toy_recipe, tmp_path, setting, other):
+    """Though their weights have the same shapes, as most of these."""
+    recipe = replace(toy_recipe, norm="group", upsampling="bilinear")
+    one, two = tmp_path / "one.ckpt", tmp_path / "two.ckpt"
+    for path, each in ((one, recipe), (two, replace(recipe, **{setting: other}))):
+        save_weights(path, each, build_unet(each).state_dict(), SPLIT.to_dict())
+    with pytest.raises(WeightsError, match=rf"two\.ckpt: .* another {setting} than .*one\.ckpt"):
+        average_weights([one, two], tmp_path / "mean.ckpt")
+    assert not (tmp_path / "mean.ckpt").exists()
