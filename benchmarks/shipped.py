@@ -1,7 +1,7 @@
-"""The weights that ship, on patients that neither their training nor any choice has seen.
+"""The weights that ship, on patients that their training has not seen.
 
 A hundred phantoms of the default set's seed, of which that set is the first sixty (the weights were trained on
-phantoms of another seed), and the three real patients. Masks are made and scored as ``lungseg predict`` and ``lungseg
+phantoms of other seeds), and the three real patients, who have had a say in the choice (model card). Masks are made and scored as ``lungseg predict`` and ``lungseg
 evaluate`` do. ``shipped.csv`` keeps the scores of every patient, and beside them the lesions that are touched by a
 prediction at all; ``shipped.png`` shows the real ones.
 """
