@@ -1,9 +1,9 @@
 """The weights that ship, on patients that their training has not seen.
 
 A hundred phantoms of the default set's seed, of which that set is the first sixty (the weights were trained on
-phantoms of other seeds), and the three real patients, who have had a say in the choice (model card). Masks are made and scored as ``lungseg predict`` and ``lungseg
-evaluate`` do. ``shipped.csv`` keeps the scores of every patient, and beside them the lesions that are touched by a
-prediction at all; ``shipped.png`` shows the real ones.
+phantoms of other seeds), and the three real patients, who have had a say in the choice (model card). Masks are made and
+scored as ``lungseg predict`` and ``lungseg evaluate`` do. ``shipped.csv`` keeps the scores of every patient, and beside
+them the lesions that are touched by a prediction at all; ``shipped.png`` shows the real ones.
 """
 
 from __future__ import annotations
