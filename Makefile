@@ -103,5 +103,5 @@ $(VENV)/.lungseg-book-installed: $(STAMP) book/requirements.lock
 	@touch $@
 
 clean:
-	rm -rf outputs data/phantom* data/first_phantom data/real data/stacks .pytest_cache .hypothesis .ruff_cache
+	rm -rf outputs data/phantom data/phantom_100 data/phantom_120 data/phantom_to_real data/first_phantom data/real data/stacks .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

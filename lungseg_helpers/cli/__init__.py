@@ -31,11 +31,10 @@ def main() -> None:
         sys.exit(1)
     try:
         app()
-    except (LungsegError, OSError, MemoryError) as error:
-        tell([error_line(error)])
-        sys.exit(1)
-    except RuntimeError as error:  # as torch calls it where a graphics card's memory does not suffice
-        if error_line(error) != OUT_OF_MEMORY:
+    except (LungsegError, OSError, MemoryError, RuntimeError) as error:
+        line = error_line(error)
+        # torch calls it so where a graphics card's memory does not suffice; any other is a fault of ours
+        if isinstance(error, RuntimeError) and line != OUT_OF_MEMORY:
             raise
-        tell([OUT_OF_MEMORY])
+        tell([line])
         sys.exit(1)

@@ -96,10 +96,7 @@ def paint_mediastinum(
     np.minimum(distance, heart, out=distance)
     _paint_fat_pads(canvas, patient, distance, rng)
     for name, (path, radii), hu in great_vessels(patient, rng):
-        wall, cover = tubes(canvas, path, radii + 1.8, 1.5)
-        # Soft edges make coverage a distance again: half covered is the surface.
-        np.minimum(distance[wall], (0.5 - cover) * canvas.soft + (cover <= 0) * 9, out=distance[wall])
-        canvas.blend(*tubes(canvas, path, radii, 1.5), hu)
+        _paint_tube(canvas, distance, (path, radii), 1.8, hu)
         if name == "aorta":
             _paint_plaques(canvas, path, radii, patient.age, rng)
         if name == "gullet" and rng.random() < 0.4:
@@ -108,6 +105,15 @@ def paint_mediastinum(
         _paint_hila(canvas, patient, distance, rng)
     paint_anterior(canvas, patient, distance, rng)
     return distance, heart
+
+
+def _paint_tube(canvas: Canvas, distance: np.ndarray, line: Line, sheath_mm: float, hu: float) -> None:
+    """Paint a vessel, and let ``distance``, to what the lungs leave free, grow by it and by its sheath."""
+    path, radii = line
+    wall, cover = tubes(canvas, path, radii + sheath_mm, 1.5)
+    # Soft edges make coverage a distance again: half covered is the surface.
+    np.minimum(distance[wall], (0.5 - cover) * canvas.soft + (cover <= 0) * 9, out=distance[wall])
+    canvas.blend(*tubes(canvas, path, radii, 1.5), hu)
 
 
 def _paint_hila(canvas: Canvas, patient: Patient, distance: np.ndarray, rng: np.random.Generator) -> None:
@@ -130,10 +136,9 @@ def _paint_hila(canvas: Canvas, patient: Patient, distance: np.ndarray, rng: np.
             radius = rng.uniform(2.8, 7.5)
             path, radii = smooth_path([tuple(start - 0.3 * way), tuple(start), tuple(middle), tuple(start + way)],
                                       list(radius * np.array([1.0, 1.0, 0.75, rng.uniform(0.3, 0.6)])))  # fmt: skip
-            wall, cover = tubes(canvas, path, radii + rng.uniform(0.3, 1.8), 1.5)
-            np.minimum(distance[wall], (0.5 - cover) * canvas.soft + (cover <= 0) * 9, out=distance[wall])
+            sheath = rng.uniform(0.3, 1.8)
             hu = patient.left_heart_hu if rng.random() < 0.5 else patient.right_heart_hu
-            canvas.blend(*tubes(canvas, path, radii, 1.5), hu)
+            _paint_tube(canvas, distance, (path, radii), sheath, hu)
 
 
 def _paint_heart(canvas: Canvas, patient: Patient, waves: np.ndarray, rng: np.random.Generator) -> np.ndarray:

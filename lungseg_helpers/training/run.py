@@ -130,7 +130,7 @@ def train(
             raise RecipeError(f"recipe {recipe.name}: a mean teacher is a moving average; use averaged=True")
     if recipe.watched == "val_dice" and not any(stack.tumour_slices for stack in data.validation_set.stacks):
         raise TrainingError(
-            f"{run}: no validation patient has a tumour, so no Dice can choose an epoch; split anew with --set seed=…"
+            f"{run}: no validation patient has a tumour, so no Dice can choose an epoch; split anew: --set split_seed=…"
         )
     weights, checkpoint = run / "weights.ckpt", _latest_checkpoint(run)
     if kept := checkpoint or (weights if weights.is_file() else None):
@@ -156,7 +156,7 @@ def train(
         _take_over(module, start, *begun[:2])
     callbacks: list[pl.Callback] = [PanelLogger(data.validation_set)]
     callbacks += [ProgressBar()] if progress else []
-    with named_operators(pick_device(device)), in_words(run):
+    with named_operators(pick_device(device)), _in_words(run):
         trainer = build_trainer(recipe, run, device, callbacks, devices, nodes, precision)
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     if trainer.is_global_zero:
@@ -178,7 +178,7 @@ def _require_a_batch(data: LungDataModule, processes: int) -> None:
 
 
 @contextlib.contextmanager
-def in_words(run: Path) -> Iterator[None]:
+def _in_words(run: Path) -> Iterator[None]:
     """Raise what a training mostly ends with, memory and devices, as a :class:`TrainingError` that says what to do."""
     try:
         yield

@@ -71,8 +71,10 @@ def count_found(answer: Callable) -> str | None:
             "A piece over a tumour and twice as much beside it has an intersection over union of a third: it is found.",
         ),
         (6, "A fifth of that tumour is covered, but of both together 4 voxels of 50 are common: divide by the union."),
-        (7, "One piece covers two tumours and belongs to both: each has 9 voxels of its 40, so each is found."),
-        (8, "One piece covers two tumours and belongs to both: each has 9 voxels of its 40, so each is found."),
+        *(
+            (one, "A piece over two tumours belongs to both: each has 9 of its 40 voxels, and is found.")
+            for one in (7, 8)
+        ),
         (9, "A piece of ten voxels of which one is tumour belongs to it: at least a tenth is ≥, not >."),
     ):
         alone = int(answer((labels == number).astype(int), pieces))
