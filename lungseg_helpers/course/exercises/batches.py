@@ -34,7 +34,7 @@ def leaking_patients(answer: Callable) -> str | None:
 def move_both(answer: Callable) -> str | None:
     """02: image and mask moved by one map."""
     rng = np.random.default_rng()
-    air = -float(rng.integers(900, 1020))
+    air = -float(rng.integers(900, 1000))  # never -1000, which an answer may have typed
     image = rng.uniform(-800, 400, (14, 19)).astype(np.float32)
     mask = np.zeros(image.shape, np.int16)  # signed, so that a wrong filling of air shows
     mask[3:8, 6:15] = 3
