@@ -89,21 +89,26 @@ def widget_view(widget: Widget) -> dict[str, dict]:
 
 
 def show_film(path: Path, alt: str, width: int = 720) -> None:
-    """Display a player of an mp4, ``width`` pixels wide; ``alt`` says in words what is to be seen.
+    """Display a player of an mp4, or a WebP loop, ``width`` pixels wide; ``alt`` says in words what is to be seen.
 
-    The notebook holds the film's address, not the film: seen from the folder that the notebook runs in, which for a
+    Of an mp4 the notebook holds the address, not the film: seen from the folder that the notebook runs in, which for a
     copy that ``make run`` executes is that of the copy. JupyterLab plays what lies below the folder it was started in.
-    The pages of Colab and Kaggle reach no file of their machine, so there the notebook does hold the film.
+    The pages of Colab and Kaggle reach no file of their machine, so there the notebook does hold the film. A loop it
+    holds everywhere: so it plays for those who only read the notebook, too.
     """
     from .hosted import host  # brings torch, which most of what is displayed does without
 
+    loop = path.suffix == ".webp"
     address = quote(Path(os.path.relpath(path)).as_posix())
-    if host():
-        address = f"data:video/mp4;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    if loop or host():
+        kind = "image/webp" if loop else "video/mp4"
+        address = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
     words = html.escape(alt)
     size = f'width="{width}" style="max-width: 100%"'
-    player = f'<video src="{address}" {size} controls loop muted preload="metadata" title="{words}">'
-    display({"text/html": f"{player}{words}</video>", "text/plain": f"film: {alt}"}, raw=True)
+    player = f'<video src="{address}" {size} controls loop muted preload="metadata" title="{words}">{words}</video>'
+    if loop:
+        player = f'<img src="{address}" {size} alt="{words}">'
+    display({"text/html": player, "text/plain": f"film: {alt}"}, raw=True)
 
 
 def show_panels(events: EventAccumulator, names: Sequence[str], epochs: Sequence[int]) -> Figure:

@@ -68,6 +68,16 @@ def test_a_widget_is_shown_as_it_would_show_itself():
     assert show.widget_view(slider).items() <= slider._repr_mimebundle_().items()
 
 
+def test_a_loop_is_within_the_notebook(monkeypatch, tmp_path):
+    """So it plays on the repository's own pages, where no cell has been run."""
+    shown = []
+    monkeypatch.setattr(show, "display", lambda data, raw: shown.append(data["text/html"]))
+    (tmp_path / "a.webp").write_bytes(b"film")
+    show.show_film(tmp_path / "a.webp", 'A "small" tumour.', width=300)
+    size = 'width="300" style="max-width: 100%"'
+    assert shown == [f'<img src="data:image/webp;base64,ZmlsbQ==" {size} alt="A &quot;small&quot; tumour.">']
+
+
 def test_an_animated_picture_carries_its_words(monkeypatch):
     shown = []
     monkeypatch.setattr(show, "display", lambda data, metadata, raw: shown.append((data, metadata)))
