@@ -446,6 +446,8 @@ def test_a_set_that_is_unfinished_or_old_is_told(folders: Path, toy_case, monkey
         told = files.check_data()
         assert told.mark == "ok" and told.found.endswith(f"'{files.MAKERS[name]}' mends it")
     (folders / "dataset.json").touch()
+    assert files.check_data().found.endswith("mends it"), "a description alone is no set"
+    monkeypatch.setenv("LUNGSEG_DATA", "decathlon")
     assert files.check_data() == Finding(f"{folders}: 1 patients, 1 scans with a label")
 
 

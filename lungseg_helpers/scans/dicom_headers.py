@@ -118,7 +118,6 @@ def group_series(files: list[Slice]) -> tuple[list[Series], list[str]]:
     """
     # by series and slice size, one beside the other: orientation and pixel size, and the slices that share them
     groups: dict[tuple, list[tuple[np.ndarray, list[Slice]]]] = {}
-    grouped: list[list[Slice]] = []
     left_out: dict[str, None] = {}
     for file in files:
         header = file.header
@@ -142,9 +141,8 @@ def group_series(files: list[Slice]) -> tuple[list[Series], list[str]]:
         slices = next((slices for other, slices in alike if (np.abs(plane - other) <= TOLERANCE).all()), None)
         if slices is None:
             alike.append((plane, slices := []))
-            grouped.append(slices)
         slices.append(file)
-    series = [Series(tuple(slices)) for slices in grouped]
+    series = [Series(tuple(slices)) for alike in groups.values() for _, slices in alike]
     for few in series:
         if len(few.slices) < LEAST_SLICES:
             left_out[f"{few.name}: {len(few.slices)} slices of one orientation are no scan; left out"] = None

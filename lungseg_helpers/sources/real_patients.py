@@ -96,7 +96,7 @@ def write_real(out: Path, cache: Path) -> Path:
         Where a package cannot be fetched, the disk refuses, or ``out`` is something else.
     """
     out = Path(out)
-    if _is_finished(out):
+    if is_finished(out):
         return out
     if out.exists() and _description(out).get("name") != NAME and not (out.is_dir() and not any(out.iterdir())):
         raise SourceError(f"{out}: is there and is not this data set; name another folder, or move it away")
@@ -121,7 +121,7 @@ def write_real(out: Path, cache: Path) -> Path:
                 os.replace(out, old)
             os.replace(made, out)
     except OSError as error:
-        if _is_finished(out):  # another process was faster
+        if is_finished(out):  # another process was faster
             return out
         raise SourceError(
             f"{error.filename or out}: {error.strerror or error}; check free space and permissions"
@@ -183,8 +183,13 @@ def _description(out: Path) -> dict:
     return description if isinstance(description, dict) else {}
 
 
-def _is_finished(out: Path) -> bool:
+def is_finished(out: Path) -> bool:
+    """Say whether ``out`` holds all files of this version's patients."""
     description = _description(out)
-    return (description.get("name"), description.get("release")) == (NAME, RELEASE) and all(
-        (out / file).is_file() for case in description["training"] for file in case.values()
+    cases = description.get("training")
+    return (
+        (description.get("name"), description.get("release")) == (NAME, RELEASE)
+        and isinstance(cases, list)
+        and bool(cases)
+        and all((out / file).is_file() for case in cases for file in case.values())
     )

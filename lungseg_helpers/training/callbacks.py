@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -52,6 +53,18 @@ class MovingAverage(WeightAveraging):
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         return step_idx is not None and step_idx % AVERAGED_EVERY == 0
+
+
+class Checkpoints(ModelCheckpoint):
+    """Lightning's, which knows its best epochs again where a run's folder was moved or copied in between."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(self.dirpath, Path(path).name)) if path else path
+
+        state = {name: here(value) if name.endswith("_path") else value for name, value in state_dict.items()}
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state | {"best_k_models": best, "dirpath": self.dirpath})
 
 
 class Clock(pl.Callback):

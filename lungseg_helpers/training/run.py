@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -29,7 +29,7 @@ from ..errors import OUT_OF_MEMORY, RecipeError, TrainingError, error_line
 from ..recipe import Recipe
 from ..unet import UNet
 from ..writing import written_whole
-from .callbacks import MovingAverage, PanelLogger, ProgressBar
+from .callbacks import Checkpoints, MovingAverage, PanelLogger, ProgressBar
 from .devices import accelerator, choose_precision, named_operators, pick_device
 from .lineage import begun_from, require_same, require_unseen
 from .segmenter import LungSegmenter, cautious_threshold
@@ -61,8 +61,8 @@ def build_trainer(
     best = {"monitor": recipe.watched, "mode": "max" if recipe.watched == "val_dice" else "min"}
     kept: list[pl.Callback] = [MovingAverage()] if recipe.averaged else []
     kept += [
-        ModelCheckpoint(folder, name, save_top_k=recipe.keep_best, enable_version_counter=False, **best),
-        ModelCheckpoint(folder, "last", enable_version_counter=False),
+        Checkpoints(folder, name, save_top_k=recipe.keep_best, enable_version_counter=False, **best),
+        Checkpoints(folder, "last", enable_version_counter=False),
     ]
     if recipe.schedule != "constant":
         kept.append(LearningRateMonitor("step"))

@@ -157,6 +157,9 @@ def test_an_incomplete_or_older_set_is_made_again(stand_ins: list[str], tmp_path
             lambda: None,
             lambda: (out / "labelsTr" / "a.nii.gz").unlink(),
             lambda: (out / "dataset.json").write_text(json.dumps({"name": real_patients.NAME, "release": "0"})),
+            lambda: (out / "dataset.json").write_text(
+                json.dumps({"name": real_patients.NAME, "release": real_patients.RELEASE})
+            ),
         ),
         start=1,
     ):

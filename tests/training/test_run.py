@@ -33,7 +33,7 @@ from lungseg_helpers.recipes import FAITHFUL, get_recipe
 from lungseg_helpers.training import devices
 from lungseg_helpers.training.callbacks import AVERAGING, fullest_slices, moving_average
 from lungseg_helpers.training.devices import choose_precision, loader_workers, pick_device
-from lungseg_helpers.training.run import _latest_checkpoint, train
+from lungseg_helpers.training.run import _latest_checkpoint, build_trainer, train
 from lungseg_helpers.training.segmenter import (
     THRESHOLDS,
     LungSegmenter,
@@ -193,10 +193,23 @@ def test_resumed_run_equals_an_undisturbed_one(data, tmp_path):
         )
         with pytest.raises(Cut):
             train(data, SPLIT, tmp_path / "cut", "cpu", progress=False)
-    resumed = load_weights(train(data, SPLIT, tmp_path / "cut", "cpu", progress=False))[0]
+    (tmp_path / "cut").rename(tmp_path / "moved")
+    resumed = load_weights(train(data, SPLIT, tmp_path / "moved", "cpu", progress=False))[0]
     for (name, one), two in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, two), name
-    assert (tmp_path / "cut" / "curves.csv").read_text() == (tmp_path / "whole" / "curves.csv").read_text()
+    assert (tmp_path / "moved" / "curves.csv").read_text() == (tmp_path / "whole" / "curves.csv").read_text()
+
+
+def test_a_moved_run_knows_its_best_epochs_again(toy_recipe, tmp_path):
+    """Lightning compares folders, and would keep the best of the epochs after the move for the best of all."""
+    before, after = (build_trainer(toy_recipe, tmp_path / name, "cpu").checkpoint_callback for name in "ab")
+    before.best_model_score = before.kth_value = torch.tensor(0.5)
+    best = before.best_model_path = before.kth_best_model_path = str(tmp_path / "a" / "checkpoints" / "best-1.ckpt")
+    before.best_k_models = {best: torch.tensor(0.5)}
+    after.load_state_dict(before.state_dict())
+    moved = str(tmp_path / "b" / "checkpoints" / "best-1.ckpt")
+    assert after.best_model_path == after.kth_best_model_path == moved and after.best_k_models == {moved: 0.5}
+    assert after.best_model_score == after.kth_value == 0.5 and after.last_model_path == ""
 
 
 def test_nonsense_stops_with_a_line(data, tmp_path):

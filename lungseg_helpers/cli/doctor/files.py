@@ -41,6 +41,7 @@ def check_data() -> Finding:
     """Count the patients of the data set that ``LUNGSEG_DATA`` chooses, without opening their scans."""
     from ...phantom.dataset import is_current
     from ...sources.datasets import find_cases
+    from ...sources.real_patients import is_finished
 
     name, root = os.environ.get("LUNGSEG_DATA") or "phantom", dataset_root()
     command = MAKERS.get(name, "")
@@ -54,7 +55,8 @@ def check_data() -> Finding:
     found = f"{root}: {len({case.patient for case in cases})} patients, {labelled} scans with a label"
     if not labelled:
         return Finding(found, command or "put the labels into labelsTr, or choose other data by LUNGSEG_DATA")
-    if name in KNOWN_SETS and not (is_current(root) if name == "phantom" else (root / "dataset.json").is_file()):
+    whole = {"phantom": is_current, "real": is_finished}.get(name, lambda root: (root / "dataset.json").is_file())
+    if name in KNOWN_SETS and not whole(root):
         found += f"; unfinished, or of an earlier version: '{command}' mends it"
     return Finding(found)
 
