@@ -197,6 +197,7 @@ WRONG = {
         lambda hu, low, high: 0.3,
         lambda hu, low, high: np.mean((hu < -1000) | (hu > 400)),
         lambda hu, low, high: np.sum((hu < low) | (hu > high)) / 10,
+        lambda hu, low, high: np.sum((hu < low) | (hu > high)) / len(hu),
     ],
     "leaking_patients": [
         lambda train, test: sorted(set(train) & set(test)),
@@ -206,6 +207,7 @@ WRONG = {
         lambda train, test: sorted(name for name in train if name[:8] in {each[:8] for each in test}),
         lambda train, test: list({name.split("/")[0]: 0 for name in test if any(name[:3] == a[:3] for a in train)}),
         lambda train, test: [],
+        lambda train, test: list({name.split("/")[0] for name in train} & {name.split("/")[0] for name in test}),
     ],
     "move_both": [
         lambda image, mask, places, air: (image, mask),
@@ -518,6 +520,31 @@ def _said(check, answer):
         return check(answer)
     except Exception as error:  # what `check` tells the learner then
         return str(error)
+
+
+def test_a_mask_may_be_moved_by_rounding():
+    """To the nearest pixel, up to half a pixel beyond the last centre, where scipy already has what is outside."""
+
+    def move_both(image, mask, places, air):
+        row, column = np.rint(places).astype(int)
+        inside = (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1])
+        row, column = row.clip(0, mask.shape[0] - 1), column.clip(0, mask.shape[1] - 1)
+        return map_coordinates(image, places, order=1, cval=air), np.where(inside, mask[row, column], 0)
+
+    assert all(CHECKS["move_both"](move_both) is None for _ in range(20))
+
+
+@pytest.mark.parametrize("epsilon", [1e-5, 1e-6, 1e-9])
+def test_an_epsilon_is_called_by_its_name(epsilon):
+    def patient_dice(truth, predicted):
+        a, b = truth > 0, predicted > 0
+        return (2 * (a & b).sum() + epsilon) / (a.sum() + b.sum() + epsilon)
+
+    assert "Nearly. Is there an ε in it?" in _said(CHECKS["patient_dice"], patient_dice)
+
+
+def test_a_piece_that_is_used_up_is_told():
+    assert "more than one tumour" in _said(CHECKS["count_found"], lambda *masks: _found(*masks, most=True))
 
 
 def test_undone_and_broken_answers_do_not_stop_a_notebook(capsys):

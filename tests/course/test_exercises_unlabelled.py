@@ -56,6 +56,7 @@ WRONG = {
         lambda masks: np.mean([_dice(a, b) for a, b in itertools.pairwise(masks)]),
         lambda masks: masks.all(axis=0).sum() / masks.any(axis=0).sum(),
         lambda masks: _pairs(masks),  # two empty ones are no pair
+        lambda masks: _pairs(masks) if masks.any() else np.nan,
         lambda masks: solution("agreement")(masks) if masks.any() else 1.0,
     ],
 }
@@ -74,4 +75,5 @@ def test_the_lessons_functions_are_the_packages():
 def test_other_ways_to_the_same_answer_are_right():
     assert consistency(lambda s, t: F.mse_loss(torch.sigmoid(s), torch.sigmoid(t.detach()))) is None
     assert pseudo_labels(lambda p, sure: (p > 0.5, torch.maximum(p, 1 - p) >= sure)) is None
+    assert pseudo_labels(lambda p, sure: (p > 0.5, (p - 0.5).abs() >= sure - 0.5)) is None
     assert agreement(lambda masks: float(solution("agreement")(list(masks)))) is None

@@ -20,5 +20,6 @@ WRONG = {
         lambda table, seen: _first(table, seen) or 0,
         lambda table, seen: None,
         lambda table, seen: table.iloc[0],
+        lambda table, seen: [*table.sort_values("mean_probability")["component"][::-1], None][len(seen)],
     ],
 }

@@ -26,7 +26,8 @@ def leaking_patients(answer: Callable) -> str | None:
         return "That is everybody; asked for are those who are in both lists: the intersection of two sets."
     if set(given) != {"lung_003", "lung_010"}:
         return f"lung_003 and lung_010 are in both lists; yours says {given}."
-    if answer(["b/1", "a/1"], ["a/2", "b/2"]) != ["a", "b"]:
+    many = [f"p{number}" for number in (7, 2, 9, 4, 1, 8, 3, 6, 5)]  # nine: a set's own order is hardly sorted
+    if answer([f"{name}/1" for name in many], [f"{name}/2" for name in many[::-1]]) != sorted(many):
         return "Sort the names, so that the answer does not depend on the order of the slices."
     return None
 
@@ -87,10 +88,10 @@ def _mask_hint(mask: np.ndarray, marked: np.ndarray, places: np.ndarray, air: fl
     outside = ((places < -0.5) | (places > np.array(mask.shape)[:, None, None] - 0.5)).any(axis=0)
     if marked[outside].any():
         return "What comes into the mask from outside is 0: mode='constant', cval=0."
-    if not np.array_equal(marked, right):
-        return (
-            f"{np.count_nonzero(marked != right)} pixels of the mask differ from the nearest pixel at the map's places."
-        )
+    last = np.array(mask.shape)[:, None, None] - 1
+    clear = ((places >= 0) & (places <= last)).all(axis=0) | outside  # between the two, libraries differ
+    if wrong := np.count_nonzero((marked != right) & clear):
+        return f"{wrong} pixels of the mask differ from the nearest pixel at the map's places."
     return None
 
 

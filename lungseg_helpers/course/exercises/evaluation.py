@@ -31,12 +31,17 @@ def patient_dice(answer: Callable) -> str | None:
         ):
             if math.isclose(given, float(wrong)):
                 return hint
+        if math.isclose(given, right, rel_tol=1e-3):
+            return "Nearly. Is there an ε in it? Leave it out, and return NaN where both masks are empty."
         said = (
             f"{inside.sum()} and {drawn.sum()} voxels with {common} in common make {right:.3f}; yours says {given:.3f}."
         )
         return f"{said} It is 2 · common / (sum of both)."
     some, none = pairs[0][0], np.zeros_like(pairs[0][0])
-    if any(float(answer(*pair)) != 0 for pair in ((some, none), (none, some))):
+    missed = [float(answer(*pair)) for pair in ((some, none), (none, some))]
+    if all(0 < given < 1e-3 for given in missed):
+        return "Nearly. Is there an ε in it? Leave it out: a missed tumour scores 0."
+    if any(given != 0 for given in missed):
         return "A missed tumour scores 0, and so does one that is not there."
     empty = float(answer(none, none))
     if empty == 1:
@@ -80,13 +85,15 @@ def count_found(answer: Callable) -> str | None:
         alone = int(answer((labels == number).astype(int), pieces))
         if alone != (number not in (3, 4, 6)):
             return why
+    if given == 5:
+        return "A piece may belong to more than one tumour: do not use it up with the first."
     if given != 6:
         return f"Of these nine, 6 are found; yours says {given}. Do the pieces of one tumour count for another?"
     return None
 
 
 def _chest_of_nine() -> tuple[np.ndarray, np.ndarray]:
-    """Return five numbered lesions, each with a trap, and the numbered components of a prediction."""
+    """Return nine numbered lesions, each with a trap, and the numbered components of a prediction."""
     labels, pieces = np.zeros((8, 12, 12), int), np.zeros((8, 12, 12), int)
     labels[0, :4, :10] = 1
     pieces[0, 0, :2], pieces[0, 3, 8:10] = 1, 2

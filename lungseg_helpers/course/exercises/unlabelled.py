@@ -13,7 +13,7 @@ import torch
 def pseudo_labels(answer: Callable) -> str | None:
     """08: a teacher's probabilities as labels, where the teacher is sure."""
     generator = torch.Generator().manual_seed(8)
-    for sure in (0.9, 0.75, 0.6):
+    for sure in (0.875, 0.75, 0.625):  # exact in binary, as 1 - sure is: no right answer misses a bar by rounding
         probability = torch.rand(2, 1, 7, 9, generator=generator)
         probability[0, 0, 0, :2] = torch.tensor([sure, 1 - sure])  # both bars count as sure
         given = answer(probability.clone(), sure)
@@ -109,8 +109,8 @@ def agreement(answer: Callable) -> str | None:
             if math.isclose(given, other, rel_tol=1e-6):
                 return hint
         return f"Of these {networks} masks it is {right:.3f}; yours says {float(given):.3f}."
-    marks = np.zeros((3, 2, 4, 4), bool)
-    marks[0, 0, 1, 1] = True
-    if float(answer(marks)) != 0:
+    marks = np.zeros((4, 2, 4, 4), bool)
+    marks[:2, 0, 1, 1] = True  # six pairs: one of Dice 1, four of Dice 0, one without a Dice
+    if not math.isclose(float(answer(marks.copy())), 1 / 5, rel_tol=1e-6):
         return "Two masks of which one is empty have a Dice of 0, and two empty ones have none: leave that pair out."
-    return None if math.isnan(float(answer(marks[1:]))) else "Where nobody marks anything there is no Dice: return NaN."
+    return None if math.isnan(float(answer(marks[2:]))) else "Where nobody marks anything there is no Dice: return NaN."

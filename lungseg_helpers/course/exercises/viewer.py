@@ -21,12 +21,13 @@ def next_find(answer: Callable) -> str | None:
         })  # fmt: skip
         order = [int(table["component"][place]) for place in np.argsort(-sure)]
         for seen in range(count + 1):
-            looked = set(order[:seen])
-            right = order[seen] if seen < count else None
-            given = answer(table.copy(), set(looked))
-            if given == right and (given is None) == (right is None):
-                continue
-            return _hint(table, looked, right, given)
+            # the surest ones have been seen, or the least sure ones
+            for looked in (set(order[:seen]), set(order[count - seen :])):
+                right = next((number for number in order if number not in looked), None)
+                given = answer(table.copy(), set(looked))
+                row = isinstance(given, pd.Series | pd.DataFrame)  # which has no truth value
+                if row or given != right or (given is None) != (right is None):
+                    return _hint(table, looked, right, given)
     return None
 
 
