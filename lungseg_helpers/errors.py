@@ -71,7 +71,9 @@ def attempt(name: str, function: Callable[..., Any], *args: Any, **options: Any)
         # made anew: a traceback would keep the scan's arrays alive, on the graphics card too
         kind = type(error) if isinstance(error, LungsegError) else LungsegError
         line = error_line(error)
-        return kind(line if name in line else f"{name}: {line}")
+        # any other error may hold a short name by chance, such as the 1 of a shape
+        named = name in line and (isinstance(error, LungsegError) or getattr(error, "filename", None))
+        return kind(line if named else f"{name}: {line}")
 
 
 def error_line(error: Exception) -> str:

@@ -18,6 +18,7 @@ from dicoms import write_series
 from toy import toy_volume
 
 from lungseg_helpers import cli
+from lungseg_helpers.errors import ScanError, attempt
 from lungseg_helpers.recipes import get_recipe
 from lungseg_helpers.training.weights import save_weights
 from lungseg_helpers.unet import build_unet
@@ -357,3 +358,14 @@ def test_cuda_without_a_gpu_is_named(toy_case, weights):
         pytest.skip("this machine has a GPU, so asking for one is no mistake here")
     done = lungseg("predict", toy_case().image, "--weights", weights, "--device", "cuda")
     assert done.returncode == 1 and "--device cpu" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["1", "a", "is", "case_7"])
+def test_an_error_names_its_scan_however_short_the_name_is(name):
+    def fail(error):
+        raise error
+
+    for error in (ValueError("axis 1 is of size 120"), MemoryError(), OSError(28, "No space is left")):
+        assert str(attempt(name, fail, error)).startswith(f"{name}: ")
+    assert str(attempt(name, fail, ScanError(f"/{name}.nii: is cut; copy it"))) == f"/{name}.nii: is cut; copy it"
+    assert str(attempt(name, fail, OSError(28, "is full", f"/{name}_pred.nii"))).startswith(f"/{name}_pred.nii: ")

@@ -190,9 +190,8 @@ def evaluate(
     A lesion counts as found where its intersection over union with the components that belong to it is at least 0.1.
     """
     from ..evaluation.runs import evaluate_run
-    from ..evaluation.scores import evaluate_pairs, find_pairs
+    from ..evaluation.scores import evaluate_pairs, find_pairs, whose
     from ..paths import outputs_dir
-    from ..sources.patients import read_patients
     from ..training.devices import pick_device
 
     if predictions is None:
@@ -201,7 +200,7 @@ def evaluate(
         pairs, problems, missing = find_pairs(labels, predictions)
         if missing:
             tell([f"{len(missing)} labelled cases without prediction, not scored: {few(missing)}"])
-        scores = evaluate_pairs(pairs, True, read_patients(labels))
+        scores = evaluate_pairs(pairs, True, whose(labels))
     report(scores, out or outputs_dir() / "scores.csv", problems)
 
 

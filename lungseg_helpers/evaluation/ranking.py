@@ -19,10 +19,9 @@ from ..parallel import side_by_side
 from ..scans.case import MASK, PROBABILITY, case_id
 from ..scans.checking import read_truth
 from ..sources.datasets import nifti_files
-from ..sources.patients import read_patients
 from .comparison import alike_runs, paired_difference, place_ranges, told_apart
 from .metrics import score
-from .scores import COLUMNS, evaluate_pairs, find_labels, score_table
+from .scores import COLUMNS, evaluate_pairs, find_labels, score_table, whose
 from .statistics import bootstrap_interval
 
 TABLE = (
@@ -75,7 +74,7 @@ def rank_teams(folder: Path, labels: Path, workers: int | None = None, progress:
     as a label, or fewer than two patients have a tumour, and :class:`ScanError` where a label cannot be read, or
     holds other values than 0 and 1.
     """
-    truth, patients = find_labels(labels), read_patients(labels)
+    truth, patients = find_labels(labels), whose(labels)
     teams, problems = _teams(Path(folder))
     found = [attempt(str(team), _handed_in, team, truth) for team in teams]
     handed_in = [({}, [str(each)]) if isinstance(each, Exception) else each for each in found]

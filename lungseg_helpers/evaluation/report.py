@@ -47,9 +47,10 @@ def draw_volumes(ax: plt.Axes, table: pd.DataFrame) -> None:
     if not len(known):
         ax.set_title("no patient has a tumour")
         return
-    least = known["true_ml"].min() / 4
-    limits = (least, 2 * max(known["true_ml"].max(), known["predicted_ml"].max()))
     missed = known["predicted_ml"] == 0
+    volumes = pd.concat([known["true_ml"], known["predicted_ml"][~missed]])
+    least = volumes.min() / 4
+    limits = (least, 2 * volumes.max())
     ax.plot(limits, limits, color="0.6", linewidth=1, label="as large as the truth")
     ax.scatter(known["true_ml"][~missed], known["predicted_ml"][~missed], s=16, color="#0072B2", label="one patient")
     ax.scatter(

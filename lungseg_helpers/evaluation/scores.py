@@ -19,6 +19,7 @@ from ..scans.case import MASK, PROBABILITY
 from ..scans.checking import label_on_grid, read_truth
 from ..scans.scan import read_scan
 from ..sources.datasets import find_cases, nifti_files
+from ..sources.patients import read_patients
 from .lesions import lesion_rows, match
 from .metrics import score
 
@@ -69,6 +70,12 @@ def find_labels(labels: Path) -> dict[str, Path]:
     if any(folder.with_name(scans).is_dir() for scans in ("imagesTr", "imagesTs")) and not nifti_files(folder):
         raise SourceError(f"{labels}: has no labels; give a data set with labelsTr, or a folder of labels")
     return {case.id: case.image for case in find_cases(folder if folder.is_dir() else labels)}
+
+
+def whose(labels: Path) -> dict[str, str]:
+    """Return case -> patient of :func:`find_labels`, by the data set's ``patients.csv``; empty where there is none."""
+    folder = Path(labels).absolute()
+    return read_patients(folder.parent if folder.name == "labelsTr" else folder)
 
 
 def find_pairs(labels: Path, predictions: Path) -> tuple[dict[str, tuple[Path, Path]], list[str], list[str]]:

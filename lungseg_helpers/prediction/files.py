@@ -80,7 +80,10 @@ def scans_of(paths: Sequence[str | Path], keep_ids: bool = False) -> tuple[list[
     for scan in scans:
         source = _source(scan)
         if taken.setdefault(scan.id, source).resolve() != source.resolve():
-            raise SourceError(f"{source}: case {scan.id} is there twice, also as {taken[scan.id]}; rename one")
+            # a series is called by what its headers say
+            dicom = isinstance(scan, Found) and scan.series
+            remedy = "give one after the other, each with its own --out" if dicom else "rename one"
+            raise SourceError(f"{source}: case {scan.id} is there twice, also as {taken[scan.id]}; {remedy}")
     return list({scan.id: scan for scan in scans}.values()), lines
 
 
@@ -99,10 +102,12 @@ def predict_cases(
     ``device`` may be ``"auto"``. ``flips`` as in :func:`~lungseg_helpers.prediction.inference.predict_stack`;
     with ``probability`` the probabilities are written too. Inside
     :func:`~lungseg_helpers.parallel.on_cluster` the scans are segmented side by side, by the cluster's workers.
-    Raises :class:`OSError` where the folder cannot be made.
+    Raises :class:`OSError` where the folder cannot be made or written to.
     """
-    # made here, so that a folder that cannot be is said once, and before anything is segmented
+    # made and tried here, so that a folder that cannot be written to is said once, and before anything is segmented
     Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
     options = (network, recipe, Path(folder), device, progress, flips, probability)
     jobs = [(scan.id, _predict_one, scan, *options) for scan in scans]
     results = side_by_side(attempt, jobs, 1, "predicting" if progress else "", "scan")

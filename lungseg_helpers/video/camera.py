@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
+from ..errors import LungsegError
 from ..writing import written_whole
 
 VIDEO_OPTIONS = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
@@ -69,7 +72,10 @@ class FilmCamera:
             ffmpeg_log_level="error",
             output_params=options,
         )
-        self.encoder.send(None)
+        try:
+            self.encoder.send(None)
+        except RuntimeError as error:
+            raise LungsegError(f"{path}: no ffmpeg is there to film it; see 'lungseg doctor'") from error
 
     def snap(self, picture: np.ndarray, times: int = 1) -> None:
         """Send ``picture``, (height, width, 3) uint8, with slide and moving artists over it, for ``times`` frames."""
@@ -101,12 +107,17 @@ class FilmCamera:
 
     def _require_film(self) -> None:
         """Raise OSError where the encoder has not come to its end, which nobody else says."""
-        if self.partial.suffix == ".webp":  # ffmpeg reads none that move
-            return
-        frames = imageio_ffmpeg.read_frames(str(self.partial))
         try:
-            next(frames)
-        except (OSError, RuntimeError, StopIteration) as error:
+            if self.partial.suffix == ".mp4":
+                # its table of frames is written last
+                with contextlib.closing(imageio_ffmpeg.read_frames(str(self.partial))) as frames:
+                    next(frames)
+                return
+            # ffmpeg reads no WebP that moves, and of a GIF what is there
+            with Image.open(self.partial) as film:
+                film.seek(film.n_frames - 1)
+                film.load()
+            if self.partial.suffix == ".gif" and not self.partial.read_bytes().endswith(b";"):
+                raise EOFError("a GIF ends with a semicolon")
+        except Exception as error:  # Pillow raises what a damaged file leads to
             raise OSError(errno.ENOSPC, "the film could not be written to its end", str(self.path)) from error
-        finally:
-            frames.close()

@@ -23,14 +23,16 @@ def first_film(
 
     With ``loop`` it is a WebP of the slices around the tumour that starts again, which web pages show as a picture.
     What ``style`` changes adds to the name. The scan is a real patient's, fetched once; without a connection a phantom
-    is made in its place, and a line on stderr says so. A film that is newer than the weights is not made again.
+    is made in its place, and a line on stderr says so. A film that is newer than the weights and the scan is not made
+    again.
     """
     style = style or FilmStyle()
     name = film_name("first_film", style, ending=".webp" if loop else ".mp4", loop=loop)
     path = (folder or outputs_dir() / "videos") / name
-    if path.is_file() and path.stat().st_mtime > SHIPPED_WEIGHTS.stat().st_mtime:
-        return path
     case = first_patient()
+    newest = max(each.stat().st_mtime for each in (SHIPPED_WEIGHTS, case.image))
+    if path.is_file() and path.stat().st_mtime > newest:
+        return path
     network, recipe, _ = load_weights(SHIPPED_WEIGHTS)
     prediction = predict_case(network, recipe, case, pick_device(device), progress=True)
     view = open_view(case.image, truth=case.label)

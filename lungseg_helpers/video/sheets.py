@@ -40,7 +40,7 @@ def contact_sheet(patients: Iterable[tuple[str, View]], columns: int = COLUMNS, 
         if side_mm:
             zoom_in(ax, corner, side_mm)
             draw_locator(ax, ct, spacing, window)
-    add_legend_below(figure, "truth" in stills[0][4], "prediction" in stills[0][4])
+    add_legend_below(figure, *(any(name in still[4] for still in stills) for name in ("truth", "prediction")))
     return figure
 
 

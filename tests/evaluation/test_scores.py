@@ -2,6 +2,7 @@
 
 import json
 
+import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from test_metrics import EMPTY, SPACING, ball
 from lungseg_helpers.cli import main
 from lungseg_helpers.errors import SourceError
 from lungseg_helpers.evaluation.metrics import score
-from lungseg_helpers.evaluation.report import in_words, summary, write_report
+from lungseg_helpers.evaluation.report import draw_volumes, in_words, summary, write_report
 from lungseg_helpers.evaluation.scores import COLUMNS, evaluate_pairs, find_pairs, score_table
 
 
@@ -138,3 +139,28 @@ def test_the_line_of_a_summary_leaves_out_what_nobody_has():
     nothing = score_table({"a": score(EMPTY, EMPTY, SPACING)})
     assert in_words(nothing).startswith("1 patient; 0 of 0 lesions found") and "nan" not in in_words(nothing)
     assert in_words(nothing).endswith("; 1 with no tumour, none predicted")
+
+
+@pytest.mark.parametrize("labels", ["set", "set/labelsTr"])
+def test_labels_given_by_their_folder_keep_their_patients(labels, tmp_path, monkeypatch, capsys):
+    for case in ("a", "b", "c"):
+        _save(ball((8, 8, 8)), tmp_path / "set" / "labelsTr" / f"{case}.nii.gz")
+        _save(ball((8, 8, 8)), tmp_path / "out" / f"{case}_pred.nii.gz")
+    (tmp_path / "set" / "patients.csv").write_text("case,patient\nb,a\n")
+    words = ["evaluate", str(tmp_path / labels), str(tmp_path / "out"), "--out", str(tmp_path / "scores.csv")]
+    monkeypatch.setattr("sys.argv", ["lungseg", *words])
+    with pytest.raises(SystemExit):
+        main()
+    assert "2 patients; mean Dice" in capsys.readouterr().out
+
+
+def test_every_patient_of_the_volumes_lies_in_the_picture():
+    for predicted in ([1.0, 28.0, 0.0], [0.0, 0.0, 0.0], [20.0, 30.0, 400.0]):
+        figure, ax = plt.subplots()
+        draw_volumes(ax, pd.DataFrame({"true_ml": [20.0, 30.0, 50.0], "predicted_ml": predicted}))
+        (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+        points = np.concatenate([dots.get_offsets() for dots in ax.collections])
+        assert len(points) == 3
+        assert ((points[:, 0] > left) & (points[:, 0] < right)).all()
+        assert ((points[:, 1] >= low) & (points[:, 1] < high)).all()
+        plt.close(figure)

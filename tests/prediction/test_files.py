@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -20,6 +21,7 @@ from lungseg_helpers.scans.case import Case
 from lungseg_helpers.scans.dicom_headers import group_series, read_headers
 from lungseg_helpers.scans.dicom_labels import SEGMENTATION, read_label
 from lungseg_helpers.scans.dicom_series import read_series
+from lungseg_helpers.scans.dicom_writing import write_dicom
 from lungseg_helpers.scans.scan import read_scan
 
 
@@ -240,3 +242,16 @@ def test_a_folder_that_cannot_be_made_costs_no_segmentation(toy_case, toy_recipe
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError):
         next(predict_cases(None, toy_recipe, [toy_case("a")], tmp_path / "file" / "out", progress=False))
+
+
+def test_two_series_of_one_name_are_not_to_be_renamed(tmp_path):
+    for study in ("2020", "2021"):
+        write_dicom(tmp_path / study, np.zeros((6, 32, 32), np.int16), (5, 1, 1), np.arange(6) * 5.0)
+    with pytest.raises(SourceError, match=r"is there twice, also as .*2020; give one after the other"):
+        scans_of([tmp_path / "2020", tmp_path / "2021"])
+
+
+@pytest.mark.skipif(not Path("/proc/sys").is_dir(), reason="a folder in which not even root may write")
+def test_a_folder_that_cannot_be_written_to_costs_no_segmentation(toy_case, toy_recipe):
+    with pytest.raises(OSError, match="/proc/sys"):
+        next(predict_cases(None, toy_recipe, [toy_case("a")], Path("/proc/sys"), progress=False))

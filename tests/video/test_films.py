@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lungseg_helpers.errors import ScanError
+from lungseg_helpers.errors import LungsegError, ScanError
 from lungseg_helpers.prediction.components import component_table, write_components
 from lungseg_helpers.prediction.files import save_mask
 from lungseg_helpers.scans.orientation import oriented
@@ -497,3 +497,40 @@ def test_a_contact_sheet_has_every_patient_in_his_fullest_slice():
     plt.close(figure)
     with pytest.raises(ScanError, match="no patient"):
         contact_sheet([])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of a file there")
+@pytest.mark.parametrize("ending", [".gif", ".webp"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_moving_picture_for_which_the_disk_is_too_small_leaves_the_one_of_before(ending, share, tmp_path):
+    import resource
+
+    style, path = FilmStyle(width=320, pause_s=0), tmp_path / f"loop{ending}"
+    whole = shoot(turn(view()), path, style=style, progress=False).read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * len(whole)), before[1]))
+    try:
+        with pytest.raises(OSError, match="to its end"):
+            shoot(turn(view()), path, style=style, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == whole and list(tmp_path.iterdir()) == [path]
+
+
+def test_without_ffmpeg_there_is_one_line(tmp_path, monkeypatch):
+    def none():
+        raise RuntimeError("No ffmpeg exe could be found.")
+
+    monkeypatch.setattr("imageio_ffmpeg._io.get_ffmpeg_exe", none)
+    with pytest.raises(LungsegError, match=r"case.mp4: no ffmpeg is there .*; see 'lungseg doctor'"):
+        shoot(turn(view()), tmp_path / "case.mp4", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_contact_sheets_legend_names_what_any_patient_has():
+    volume, bare = in_a_room(), in_a_room()
+    bare.masks.clear()
+    figure = contact_sheet([("bare", bare), ("volume", volume)])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["truth"]
+    plt.close(figure)

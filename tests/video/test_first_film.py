@@ -56,3 +56,21 @@ def test_a_real_patient_is_filmed_where_there_is_one(folders, toy_case, monkeypa
     assert frames(first_film("cpu")) == 40 + PAUSE, "a frame per slice"
     loop = first_film("cpu", FilmStyle(width=320), loop=True)
     assert loop.name == "first_film_width320_loop.webp" and loop.stat().st_size < 2e6
+
+
+def test_once_there_is_a_connection_the_real_patient_takes_the_phantoms_place(folders, toy_case, monkeypatch, capsys):
+    def no_network(out):
+        raise SourceError("no index answers; check the network")
+
+    monkeypatch.setattr(module, "fetch_real", no_network)
+    monkeypatch.setattr(module, "write_dataset", partial(write_dataset, matrix=MATRIX))
+    phantom = frames(first_film("cpu"))
+    capsys.readouterr()
+    first_film("cpu")
+    assert "a phantom is made" in capsys.readouterr().err, "the film of before is a phantom's, too"
+    case = toy_case("patient", "LAS")
+    monkeypatch.setattr(module, "fetch_real", lambda out: case.image.parent.parent)
+    path = first_film("cpu")
+    assert frames(path) == 40 + PAUSE != phantom
+    made = path.stat().st_mtime_ns
+    assert first_film("cpu").stat().st_mtime_ns == made, "filmed again"
