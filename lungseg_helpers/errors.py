@@ -80,7 +80,8 @@ def error_line(error: Exception) -> str:
     """Return what is wrong and what to do about it, of any error, in one line."""
     text = " ".join(str(error).split())
     if isinstance(error, LungsegError):
-        return text
+        # a loading process sends its traceback along, and the line at its end
+        return text.rpartition(f".{type(error).__name__}: ")[2] if "in DataLoader worker process" in text else text
     if isinstance(error, MemoryError) or any(sign in text.lower() for sign in _MEMORY_SIGNS):
         return OUT_OF_MEMORY
     if isinstance(error, OSError):

@@ -66,10 +66,13 @@ def on_cluster(address: str | None) -> Iterator[None]:
     except ImportError as error:
         hint = "install the package distributed, or leave --cluster out"
         raise ClusterError(f"{address}: a cluster needs Dask; {hint}") from error
+    client = None
     try:
         client = Client(address, timeout=REACH_S)
         client.wait_for_workers(1, timeout=REACH_S)
     except (OSError, ValueError, TimeoutError) as error:
+        if client is not None:
+            client.close()
         hint = "start 'dask scheduler' there and 'dask worker' on each machine"
         raise ClusterError(f"{address}: no cluster with workers answers; {hint}") from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -183,6 +184,10 @@ class Recipe:
             size = getattr(self, name)
             if size is not None and len(size) != self.dims:
                 yield f"{name} is {size}; use {self.dims} sizes ({', '.join(AXES[-self.dims :])}) with dims={self.dims}"
+        stride = self.stem * 2 ** (len(self.widths) - 1)
+        deepest = math.prod(-(-side // stride) for side in self.patch or self.frame)
+        if deepest * {"batch": self.batch_size, "instance": 1}.get(self.norm, 2) == 1:
+            yield f"patch {self.patch or self.frame} ends as one pixel: not for norm={self.norm}; use a larger one"
         if self.dims == 2 and self.slice_mm is not None:
             yield f"slice_mm is {self.slice_mm:g}, and dims=2 keeps a scan's own slices; use None, or dims=3"
         if self.dims == 3 and self.pixel_mm is None:

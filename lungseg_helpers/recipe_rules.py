@@ -189,6 +189,8 @@ def changed(values: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             value = text.strip()
         before = group[last]
+        if isinstance(before, float) and _is(value, int):
+            value = float(value)  # 2 and 2.0 would be two recipes, of two folders
         if not (_same_kind(before, value) or (value is None and name.strip() in OPTIONAL)):
             raise RecipeError(f"{setting!r}: {name} is {before!r} by default; give a value of that kind")
         group[last] = list(value) if isinstance(value, tuple) else value
@@ -199,8 +201,9 @@ def _same_kind(before: Any, value: Any) -> bool:
     """Whether ``value`` may stand in place of ``before``: a whole number is a number, None left nothing to compare."""
     if before is None:
         return isinstance(value, int | float | tuple | list)
-    if isinstance(before, float):
+    if _is(before, int | float):  # which numbers they may be, the rules say
         return isinstance(value, int | float)
     if isinstance(before, list):
         return isinstance(value, list | tuple) and all(isinstance(part, int | float) for part in value)
-    return type(value) is type(before)
+    # parts of a group are set one by one: a new group would take its own defaults for the others
+    return type(value) is type(before) and not isinstance(before, dict)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -18,6 +19,7 @@ from dicoms import write_series
 from toy import toy_volume
 
 from lungseg_helpers import cli
+from lungseg_helpers.dataset.split import Split
 from lungseg_helpers.errors import ScanError, attempt
 from lungseg_helpers.recipes import get_recipe
 from lungseg_helpers.training.weights import save_weights
@@ -369,3 +371,18 @@ def test_an_error_names_its_scan_however_short_the_name_is(name):
         assert str(attempt(name, fail, error)).startswith(f"{name}: ")
     assert str(attempt(name, fail, ScanError(f"/{name}.nii: is cut; copy it"))) == f"/{name}.nii: is cut; copy it"
     assert str(attempt(name, fail, OSError(28, "is full", f"/{name}_pred.nii"))).startswith(f"/{name}_pred.nii: ")
+
+
+def test_a_second_process_ends_well_where_a_case_cannot_be_used(monkeypatch):
+    """Lightning kills the first process, which may still write the weights, where another ends with status 1."""
+    from typer.testing import CliRunner
+
+    from lungseg_helpers.cli import networks
+
+    said = (Split(("a",), ("b",), ("c",)), {"train": [], "validation": []}, ["d: no lung was found"])
+    monkeypatch.setattr("lungseg_helpers.dataset.split.open_split", lambda *_: said)
+    monkeypatch.setattr("lungseg_helpers.training.run.train", lambda *_, **__: Path("weights.ckpt"))
+    for first, status in ((True, 1), (False, 0)):
+        monkeypatch.setattr("lungseg_helpers.training.run.is_first", lambda first=first: first)
+        done = CliRunner().invoke(networks.app, ["train", "--device", "cpu", "--devices", "2"])
+        assert (done.exit_code, "no lung" in done.stderr) == (status, first)

@@ -170,3 +170,14 @@ def test_check_and_predict_on_a_cluster_say_what_they_say_here(toy_case, toy_rec
     assert [result.mask.name for result in far[0][:2]] == ["a_pred.nii.gz", "b_pred.nii.gz"]
     assert far[0][2] == near[0][2] and "c.nii.gz" in far[0][2]
     assert far[1:] == near[1:] and len(far[1]) == 1 and len(far[2]) == 4
+
+
+def test_a_cluster_without_workers_is_left_again(monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="a cluster needs Dask's distributed")
+    monkeypatch.setattr(parallel, "REACH_S", 1)
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        with pytest.raises(ClusterError, match="no cluster with workers answers"), on_cluster(address):
+            pass
+        with pytest.raises(ValueError, match="No clients"):
+            distributed.default_client()

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import pytorch_lightning as pl
+import torch
 
 from lungseg_helpers.errors import RecipeError, WeightsError
 from lungseg_helpers.evaluation import dice_definitions
@@ -16,7 +17,7 @@ from lungseg_helpers.recipe import ADDED, Augmentation, Recipe
 from lungseg_helpers.recipe_rules import AUGMENTATION_RULES, MOST_SEED, RECIPE_RULES
 from lungseg_helpers.recipes import FAITHFUL, PROFILES, RECIPES, WATER_HU, get_recipe
 from lungseg_helpers.training.losses import LOSSES
-from lungseg_helpers.unet import INITIALISATIONS, NORMS, UPSAMPLINGS
+from lungseg_helpers.unet import INITIALISATIONS, NORMS, UPSAMPLINGS, build_unet
 
 
 @pytest.mark.parametrize("profile", ["laptop", "gpu"])
@@ -251,3 +252,28 @@ def test_trainings_of_other_settings_or_beginnings_have_other_folders(tmp_path):
     assert run_dir("phantom", replace(recipe)) == folders[0]
     with pytest.raises(WeightsError, match=r"none\.ckpt"):
         run_dir("phantom", recipe, start=tmp_path / "none.ckpt")
+
+
+@pytest.mark.parametrize("setting", ["border_hu=-1000.0", "border_hu=-500.5", "intensity.low=-1000.5"])
+def test_a_number_may_have_a_fraction_where_the_default_has_none(setting):
+    recipe = get_recipe("baseline", "laptop").varied([setting])
+    assert float(setting.split("=")[1]) in (recipe.border_hu, recipe.intensity.low)
+
+
+def test_a_whole_number_is_the_same_setting_as_its_fraction_and_a_group_is_not_replaced():
+    recipe = get_recipe("baseline", "laptop")
+    for one, other in (("augmentation.noise=1", "augmentation.noise=1.0"), ("learning_rate=1", "learning_rate=1.0")):
+        assert recipe.varied([one]).digest == recipe.varied([other]).digest
+    with pytest.raises(RecipeError, match="augmentation"):
+        recipe.varied(["augmentation={'noise': 0.1}"])
+    assert recipe.varied(["augmentation=None"]).augmentation is None
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 1}, {"norm": "instance"}], ids=str)
+def test_a_patch_that_ends_as_one_pixel_cannot_be_normalised(settings):
+    with pytest.raises(RecipeError, match=r"one pixel: not for norm=.*; use a larger one"):
+        Recipe(patch=(8, 8), **settings)
+    recipe = Recipe(patch=(8, 9), widths=(4, 4, 4, 4), **settings)
+    images = torch.zeros(recipe.batch_size, len(recipe.context_mm), *recipe.patch)
+    assert build_unet(recipe).train()(images).isfinite().all()
+    Recipe(patch=(8, 8), batch_size=1, norm="group")

@@ -80,13 +80,13 @@ def train(
     split, stacks, problems = open_split(data, chosen)
     others, unusable = open_unlabelled(unlabelled, split, stacks, chosen) if unlabelled else (None, [])
     problems += unusable
-    workers = loader_workers(device.value) if workers is None else workers
+    workers = loader_workers(device.value, devices) if workers is None else workers
     module = LungDataModule(stacks["train"], stacks["validation"], chosen, workers, others)
     options = {"devices": devices, "nodes": num_nodes, "start": start, "teacher": teacher}
     weights = train(module, split, run, device.value, **options)
-    if is_first():
+    if is_first():  # Lightning kills the first process where another one ends with status 1
         print(weights)
-    finish(problems)
+        finish(problems)
 
 
 @app.command()

@@ -65,9 +65,15 @@ class SliceDataset(Dataset):
             (number, index) for number, stack in enumerate(self.stacks) for index in range(stack.grid.shape[0])
         ]
         self.held = [frozenset(stack.tumour_slices) for stack in self.stacks]
+        self.largest = tuple(max((stack.grid.shape[axis] for stack in self.stacks), default=0) for axis in (1, 2))
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def frame(self) -> tuple[int, ...]:
+        """Rows and columns of a slice as it is: the recipe's frame, or more where a slice is larger: none is cut."""
+        return tuple(max(sides) for sides in zip(self.recipe.frame[-2:], self.largest, strict=True))
 
     @property
     def has_tumour(self) -> np.ndarray:
@@ -98,7 +104,7 @@ class SliceDataset(Dataset):
         return np.asarray(self.stacks[number].share[index]) if index in self.held[number] else None
 
     def _as_it_is(self, number: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        frame, share = self.recipe.frame, self._share(number, index)
+        frame, share = self.frame, self._share(number, index)
         image = fit_frame(read_channels(self.stacks[number], index, self.recipe), frame, self.recipe.intensity.air)
         return image, np.zeros((1, *frame), np.uint8) if share is None else fit_frame(share[None], frame, 0)
 

@@ -40,15 +40,15 @@ def accelerator(device: str = "auto") -> str:
     return {"cuda": "gpu"}.get(chosen := pick_device(device), chosen)
 
 
-def loader_workers(device: str = "auto") -> int:
-    """Return how many processes should load slices beside the one that trains.
+def loader_workers(device: str = "auto", devices: int = 1) -> int:
+    """Return how many processes should load slices beside each of the ``devices`` ones that train on this machine.
 
-    A GPU is fed by all cores but two. On a CPU the cores train: one process more pays where
+    GPUs are fed by all cores but two. On a CPU the cores train: one process more pays where
     there are more than two of them; on two it would only take turns with what it feeds.
     """
     if pick_device(device) != "cpu":
-        return max(1, min(12, cores() - 2))
-    return 1 if cores() > 2 else 0
+        return max(1, min(12, (cores() - 2) // devices))
+    return 1 if cores() > 2 * devices else 0
 
 
 def choose_precision(device: str = "auto") -> str:

@@ -19,7 +19,8 @@ SAME_NETWORK = ("stem", "widths", "norm", "upsampling")
 
 
 def differing(one: Recipe, other: Recipe, names: Sequence[str]) -> list[str]:
-    """Return which of the settings ``names`` two recipes do not share."""
+    """Return which of the settings ``names`` two recipes do not share; without ``pixel_mm`` the frame makes pixels."""
+    names = (*names, "frame") if "pixel_mm" in names and one.pixel_mm is other.pixel_mm is None else names
     return [name for name in names if getattr(one, name) != getattr(other, name)]
 
 
@@ -46,14 +47,16 @@ def require_unseen(path: Path, before: dict[str, Any], roles: dict[str, Any]) ->
         if earlier.get("data") != roles.get("data") and (earlier.get("digest") or None) != roles.get("digest"):
             continue
         # whoever is one patient by either record is one patient
-        owner = {**earlier.get("patients", {}), **roles.get("patients", {})}
+        known, now = earlier.get("patients", {}), roles.get("patients", {})
         kept_apart = (*roles.get("validation", ()), *roles.get("test", ()))
-        seen, held = ({owner.get(id, id) for id in ids} for ids in (earlier.get("train", ()), kept_apart))
-        if seen & held:
-            raise SplitError(
-                f"{path}: was trained on {', '.join(sorted(seen & held)[:3])}, which this split validates or tests on; "
-                "use other weights, or the same split_seed and fractions (a data set of other patients: rename it)"
-            )
+        for owner in ({**known, **now}, {**now, **known}):
+            seen, held = ({owner.get(id, id) for id in ids} for ids in (earlier.get("train", ()), kept_apart))
+            if seen & held:
+                raise SplitError(
+                    f"{path}: was trained on {', '.join(sorted(seen & held)[:3])}, which this split validates or tests "
+                    "on; use other weights, or the same split_seed and fractions (a data set of other patients: "
+                    "rename it)"
+                )
 
 
 def begun_from(start: Path, before: dict[str, Any]) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def train(
     if not weights.is_file():
         _require_a_batch(data, devices * nodes)
     if is_first():
-        if not kept:  # curves of an epoch that never came to its end
+        if not kept and (run / "split.json").is_file():  # curves of an epoch of ours that never came to its end
             shutil.rmtree(run / "tensorboard", ignore_errors=True)
         with written_whole(run / "split.json") as partial:
             partial.write_text(json.dumps(roles, indent=1))
@@ -188,7 +188,7 @@ def _in_words(run: Path) -> Iterator[None]:
         said = " ".join(str(error).split())
         raise TrainingError(f"{run}: {said}; name another --device, or fewer --devices") from error
     except (RuntimeError, MemoryError) as error:
-        if "DataLoader worker" in str(error):
+        if "DataLoader worker (pid" in str(error):  # not what a process that lives on has raised
             raise TrainingError(
                 f"{run}: a loading process was killed, mostly for lack of memory; try fewer --workers"
             ) from error
@@ -213,7 +213,8 @@ def _keep_precision(path: Path, device: str, resumed: bool) -> str:
         kept = json.loads(path.read_text())
         chosen = kept["precision"] if kept["device"] == device else chosen
     if is_first():
-        path.write_text(json.dumps({"device": device, "precision": chosen}, indent=1) + "\n")
+        with written_whole(path) as partial:
+            partial.write_text(json.dumps({"device": device, "precision": chosen}, indent=1) + "\n")
     return chosen
 
 

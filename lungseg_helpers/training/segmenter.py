@@ -38,8 +38,8 @@ class LungSegmenter(pl.LightningModule):
 
     A batch is (images, masks, patients): images (N, channels, H, W) float32, masks (N, 1, H, W) float32, each pixel's
     share of tumour, and patients (N,) int64, each slice's place among the data set's ``stacks``. In training H and W
-    are the recipe's ``patch``, in validation its ``frame``. In three dimensions images and masks are (N, 1, D, H, W):
-    patches in training, in validation one whole volume of any size.
+    are the recipe's ``patch``, in validation its ``frame``, or more where a slice is larger. In three dimensions images
+    and masks are (N, 1, D, H, W): patches in training, in validation one whole volume of any size.
     """
 
     def __init__(self, recipe: dict[str, Any], patients: Sequence[str] = ()) -> None:
@@ -88,7 +88,7 @@ class LungSegmenter(pl.LightningModule):
         images, masks, patients = batch
         logits = (through_windows(self, images, self.recipe) if self.recipe.dims == 3 else self(images)).float()
         loss = self.loss(logits, masks)
-        self.losses["validation"].append(loss)
+        self.losses["validation"] += [loss] * len(images)  # each counts alike, as in val_loss
         self.log("val_loss", loss, batch_size=len(images), sync_dist=True)
         probability, truth = logits.sigmoid(), masks > 0.5
         counts = []

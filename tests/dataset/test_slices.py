@@ -215,3 +215,11 @@ print(len(list(LungDataModule([stack], [stack], recipe, workers=1).train_dataloa
 """
     done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=60)
     assert done.stdout == "2\n", done.stderr
+
+
+def test_validation_sees_every_tumour_pixel_of_a_slice_that_is_larger_than_the_frame(stack, toy_recipe):
+    rows, columns = (side // 2 for side in stack.grid.shape[1:])
+    dataset = SliceDataset([stack], replace(toy_recipe, frame=(rows, columns), patch=(16, 16)))
+    seen = sum(int((dataset[item][1] > 0.5).sum()) for item in range(len(dataset)))
+    assert seen == int(stack.mask.sum()), "a tumour beside the middle counts as well"
+    assert dataset[0][0].shape[1:] == stack.grid.shape[1:] and dataset[0, 1][0].shape[1:] == (16, 16)

@@ -9,11 +9,13 @@ import torch
 
 from lungseg_helpers.dataset.loaders import LungDataModule
 from lungseg_helpers.dataset.split import Split
-from lungseg_helpers.errors import SplitError, TrainingError
+from lungseg_helpers.errors import RecipeError, SplitError, TrainingError, WeightsError
 from lungseg_helpers.paths import SHIPPED_WEIGHTS
 from lungseg_helpers.preprocessing.stacks import make_stack
+from lungseg_helpers.recipes import get_recipe
 from lungseg_helpers.training.lineage import require_unseen
 from lungseg_helpers.training.run import train
+from lungseg_helpers.training.teacher import require_same_input
 from lungseg_helpers.training.weights import average_weights, load_weights, save_weights
 from lungseg_helpers.unet import build_unet
 
@@ -166,3 +168,25 @@ def test_the_shipped_weights_load_and_may_be_begun_from():
     require_unseen(SHIPPED_WEIGHTS, roles, SPLIT.to_dict())
     with pytest.raises(SplitError, match=r"course\.ckpt: was trained on lung_001,"):
         require_unseen(SHIPPED_WEIGHTS, roles, replace(SPLIT, data="phantom_400", test=("lung_001",)).to_dict())
+
+
+def test_without_a_spacing_the_frame_is_an_input(tmp_path):
+    """A slice stretched to twice as many pixels shows tumours of twice the size."""
+    small = replace(get_recipe("baseline", "laptop"), widths=(4, 8))
+    large = replace(small, frame=(256, 256))
+    with pytest.raises(RecipeError, match="another frame than the student"):
+        require_same_input(large, small)
+    paths = [tmp_path / "one.ckpt", tmp_path / "two.ckpt"]
+    for path, recipe in zip(paths, (small, large), strict=True):
+        save_weights(path, recipe, build_unet(recipe).state_dict(), SPLIT.to_dict())
+    with pytest.raises(WeightsError, match="another frame than"):
+        average_weights(paths, tmp_path / "mean.ckpt")
+    course = get_recipe("course", "laptop")
+    require_same_input(replace(course, frame=(256, 256)), course)  # there it is air alone
+
+
+def test_a_patient_who_was_renamed_is_one_by_the_older_record():
+    before = {"data": "toys", "train": ["c_s1"], "patients": {"c_s1": "c", "c_s2": "c"}}
+    renamed = replace(SPLIT, test=("c_s2",), patients={"c_s2": "patient 3"}).to_dict()
+    with pytest.raises(SplitError, match="trained on c,"):
+        require_unseen("old.ckpt", before, renamed)

@@ -1,5 +1,6 @@
 """Training learns, stops on nonsense, resumes, and what it writes loads safely."""
 
+import errno
 import io
 import itertools
 import json
@@ -7,6 +8,7 @@ import pickle
 import re
 import signal
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import Mock
 
 import matplotlib as mpl
@@ -22,18 +24,20 @@ from toy import SHAPE
 
 from benchmarks.thresholds import CURVES, counts_of, lost_dice
 from lungseg_helpers.dataset.loaders import LungDataModule
+from lungseg_helpers.dataset.slices import SliceDataset
 from lungseg_helpers.dataset.split import Split
-from lungseg_helpers.errors import RecipeError, TrainingError, WeightsError
+from lungseg_helpers.errors import RecipeError, StackError, TrainingError, WeightsError, error_line
 from lungseg_helpers.evaluation.metrics import dice
 from lungseg_helpers.hounsfield import Intensity
 from lungseg_helpers.paths import file_digest
 from lungseg_helpers.prediction.inference import predict_stack
-from lungseg_helpers.preprocessing.stacks import make_stack
+from lungseg_helpers.preprocessing.prepare import prepare
+from lungseg_helpers.preprocessing.stacks import make_stack, open_stack
 from lungseg_helpers.recipes import FAITHFUL, get_recipe
 from lungseg_helpers.training import devices
 from lungseg_helpers.training.callbacks import AVERAGING, fullest_slices, moving_average
 from lungseg_helpers.training.devices import choose_precision, loader_workers, pick_device
-from lungseg_helpers.training.run import _latest_checkpoint, build_trainer, train
+from lungseg_helpers.training.run import _keep_precision, _latest_checkpoint, build_trainer, train
 from lungseg_helpers.training.segmenter import (
     THRESHOLDS,
     LungSegmenter,
@@ -445,6 +449,7 @@ def test_stops_early_and_keeps_the_best(data, tmp_path):
 def test_a_run_killed_in_its_first_epoch_begins_anew_and_keeps_one_set_of_curves(data, tmp_path):
     left = tmp_path / "run" / "tensorboard" / "events.out.tfevents.1.killed.1.0"
     left.parent.mkdir(parents=True)
+    (tmp_path / "run" / "split.json").write_text("{}")
     left.write_bytes(b"")
     train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), {"images": 0}).Reload()
@@ -458,7 +463,7 @@ def test_panels_show_ct_truth_and_prediction_in_their_places(data, tmp_path):
     logged = events.Reload().Images("a")
     assert len(logged) == data.recipe.epochs
     shown = plt.imread(io.BytesIO(logged[-1].encoded_image_string), format="png")
-    rows, columns = data.recipe.frame
+    rows, columns = data.validation_set.frame
     assert shown.shape == (rows, 3 * columns, 3)
     (item,) = fullest_slices(data.validation_set)
     image, mask, _ = data.validation_set[item]
@@ -536,3 +541,58 @@ def test_an_average_of_other_networks_or_other_inputs_is_refused(toy_recipe, tmp
     with pytest.raises(WeightsError, match=rf"two\.ckpt: .* another {setting} than .*one\.ckpt"):
         average_weights([one, two], tmp_path / "mean.ckpt")
     assert not (tmp_path / "mean.ckpt").exists()
+
+
+def test_what_fails_in_a_loading_process_is_told_as_it_is(toy_case, toy_recipe, tmp_path, monkeypatch):
+    folders, _ = prepare([toy_case("a"), toy_case("b")], toy_recipe, tmp_path / "stacks", 1)
+    one, two = map(open_stack, folders)
+    data = LungDataModule([one], [two], toy_recipe, workers=1)
+    one.stored_ct.path.unlink()
+    with pytest.raises(StackError) as caught:
+        train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+    line = error_line(caught.value)
+    assert line.startswith(f"{one.stored_ct.path}: cannot be read") and "Traceback" not in line
+
+    def broken(*_):
+        raise RuntimeError("the size of tensor a must match the size of tensor b")
+
+    monkeypatch.setattr(SliceDataset, "_varied", broken)
+    with pytest.raises(RuntimeError, match="must match"):
+        train(data, SPLIT, tmp_path / "run", "cpu", progress=False)
+
+
+def test_curves_of_somebody_else_stay(data, tmp_path):
+    theirs = tmp_path / "tensorboard" / "events.out.tfevents.theirs"
+    theirs.parent.mkdir()
+    theirs.write_text("weeks of work")
+    train(data, SPLIT, tmp_path, "cpu", progress=False)
+    assert theirs.read_text() == "weeks of work"
+
+
+def test_a_full_disk_leaves_the_record_of_the_machine(tmp_path, monkeypatch):
+    path = tmp_path / "machine.json"
+    _keep_precision(path, "cpu", False)
+    before, write = path.read_text(), Path.write_text
+
+    def full(file, text, *_, **__):
+        write(file, "")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        _keep_precision(path, "cpu", True)
+    assert path.read_text() == before
+
+
+def test_several_trainings_share_the_cores(monkeypatch):
+    monkeypatch.setattr("lungseg_helpers.parallel.cpu_count", lambda: 16)
+    assert [loader_workers("cpu", devices) for devices in (1, 4, 8)] == [1, 1, 0]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [loader_workers("cuda", devices) for devices in (1, 2, 4, 16)] == [12, 7, 3, 1]
+
+
+def test_the_curve_of_the_validation_loss_is_what_checkpoints_go_by(data, tmp_path):
+    assert len(data.validation_set) % data.recipe.batch_size, "the last batch is a small one"
+    train(data, SPLIT, tmp_path, "cpu", progress=False)
+    logged = [each.value for each in EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("val_loss")]
+    assert pd.read_csv(tmp_path / "curves.csv")["validation_loss"].tolist() == pytest.approx(logged, rel=1e-5)
