@@ -102,4 +102,6 @@ def average_weights(paths: Sequence[Path], out: Path) -> Path:
         name: torch.stack([state[name].double() for state in states]).mean(dim=0).to(value.dtype)
         for name, value in states[0].items()
     }
-    return save_weights(Path(out), recipe, mean, {**roles, "averaged": [others for _, _, others in loaded[1:]]})
+    # the first one may itself be a mean
+    averaged = [*roles.get("averaged", ()), *(others for _, _, others in loaded[1:])]
+    return save_weights(Path(out), recipe, mean, {**roles, "averaged": averaged})

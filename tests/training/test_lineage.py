@@ -162,6 +162,15 @@ def test_an_average_over_splits_is_refused(toy_recipe, tmp_path):
     assert load_weights(average_weights([one, same], tmp_path / "mean.ckpt"))[2] == PLAIN | {"averaged": [PLAIN]}
 
 
+def test_a_mean_of_a_mean_remembers_all_of_them(toy_recipe, tmp_path):
+    others = [PLAIN | {"data": name, "digest": name} for name in ("second", "third")]
+    one, two, three = (
+        weights_of(toy_recipe, roles, tmp_path / f"{number}.ckpt") for number, roles in enumerate([PLAIN, *others])
+    )
+    mean = average_weights([one, two], tmp_path / "mean.ckpt")
+    assert load_weights(average_weights([mean, three], tmp_path / "last.ckpt"))[2] == PLAIN | {"averaged": others}
+
+
 def test_the_shipped_weights_load_and_may_be_begun_from():
     _, recipe, roles = load_weights(SHIPPED_WEIGHTS)
     assert (roles["data"], len(roles["train"]), recipe.threshold) == ("phantom_400", 372, 0.5)
