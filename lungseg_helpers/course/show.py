@@ -98,16 +98,16 @@ def show_film(path: Path, alt: str, width: int = 720) -> None:
     """
     from .hosted import host  # brings torch, which most of what is displayed does without
 
-    loop = path.suffix == ".webp"
+    loop, words = path.suffix == ".webp", html.escape(alt)
     address = quote(Path(os.path.relpath(path)).as_posix())
     if loop or host():
         kind = "image/webp" if loop else "video/mp4"
         address = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-    words = html.escape(alt)
-    size = f'width="{width}" style="max-width: 100%"'
-    player = f'<video src="{address}" {size} controls loop muted preload="metadata" title="{words}">{words}</video>'
+    film = f'src="{address}" width="{width}" style="max-width: 100%"'
     if loop:
-        player = f'<img src="{address}" {size} alt="{words}">'
+        player = f'<img {film} alt="{words}">'
+    else:
+        player = f'<video {film} controls loop muted preload="metadata" title="{words}">{words}</video>'
     display({"text/html": player, "text/plain": f"film: {alt}"}, raw=True)
 
 

@@ -85,10 +85,10 @@ def _mask_hint(mask: np.ndarray, marked: np.ndarray, places: np.ndarray, air: fl
         return "The mask's rows and columns are exchanged: it follows the same map as the image."
     if np.array_equal(marked > 0, right > 0) and not np.array_equal(marked, right):
         return "A label may be more than 1, and is to stay what it was."
-    outside = ((places < -0.5) | (places > np.array(mask.shape)[:, None, None] - 0.5)).any(axis=0)
+    last = np.array(mask.shape)[:, None, None] - 1
+    outside = ((places < -0.5) | (places > last + 0.5)).any(axis=0)
     if marked[outside].any():
         return "What comes into the mask from outside is 0: mode='constant', cval=0."
-    last = np.array(mask.shape)[:, None, None] - 1
     clear = ((places >= 0) & (places <= last)).all(axis=0) | outside  # between the two, libraries differ
     if wrong := np.count_nonzero((marked != right) & clear):
         return f"{wrong} pixels of the mask differ from the nearest pixel at the map's places."
